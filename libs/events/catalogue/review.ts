@@ -1,0 +1,362 @@
+import { z } from 'zod';
+import {
+  annotationStyle,
+  approvalPolicy,
+  blob,
+  EXAMPLE,
+  frameRange,
+  id,
+  mediaFacts,
+  outcome,
+  role,
+  shape,
+  verdict,
+  type MediaFacts,
+} from './common.js';
+import { defineEvent, type EventsOf } from './define.js';
+
+const context = 'review' as const;
+
+/** A stage holds one stack, so the stack has the stage's id. */
+const stackRef = { stackId: id, deliverableId: id, projectId: id, organisationId: id };
+const ref = { versionId: id, stackId: id, projectId: id, organisationId: id };
+const exampleStackRef = {
+  stackId: EXAMPLE.stage,
+  deliverableId: EXAMPLE.deliverable,
+  projectId: EXAMPLE.project,
+  organisationId: EXAMPLE.organisation,
+};
+const exampleRef = {
+  versionId: EXAMPLE.version,
+  stackId: EXAMPLE.stage,
+  projectId: EXAMPLE.project,
+  organisationId: EXAMPLE.organisation,
+};
+const exampleMedia: MediaFacts = {
+  kind: 'VIDEO',
+  container: 'mov',
+  mime: 'video/quicktime',
+  durationFrames: 240,
+  durationSeconds: 10.01,
+  rate: { num: 24000, den: 1001 },
+  startTimecode: '01:00:00:00',
+  dropFrame: false,
+  width: 1920,
+  height: 1080,
+  videoCodec: 'h264',
+  audioTracks: 1,
+};
+
+/** What was uploaded: the bytes, what they are, and the words that came with them. */
+const upload = {
+  filename: z.string().min(1).max(255),
+  blob,
+  media: mediaFacts,
+  note: z.string().max(5000),
+  /** Set when the version repeats the media of an older one (“revert to v2”). */
+  revertsTo: id.nullable(),
+};
+const exampleUpload = {
+  filename: 'harbour_edit.mov',
+  blob: EXAMPLE.blob,
+  media: exampleMedia,
+  note: 'First assembly',
+  revertsTo: null,
+};
+
+export const VersionUploaded = defineEvent({
+  type: 'VersionUploaded',
+  context,
+  category: 'versionStack',
+  description: 'A new version joins the stack and is current from this event on. Numbers are never used twice.',
+  schema: z.object({
+    ...stackRef,
+    versionId: id,
+    number: z.int().positive(),
+    ...upload,
+    /** The version that was current before, already closed; null for the first. */
+    supersedes: id.nullable(),
+  }),
+  example: { ...exampleStackRef, versionId: EXAMPLE.version, number: 1, ...exampleUpload, supersedes: null },
+});
+export const VersionWithdrawn = defineEvent({
+  type: 'VersionWithdrawn',
+  context,
+  category: 'versionStack',
+  description: 'A wrong upload is taken back with its derivatives; nobody had decided on it.',
+  schema: z.object({
+    ...stackRef,
+    versionId: id,
+    number: z.int().positive(),
+    reason: z.string().min(1).max(2000),
+    /** The version that is current again; null when the stack is empty now. */
+    current: id.nullable(),
+  }),
+  example: { ...exampleStackRef, versionId: EXAMPLE.version, number: 2, reason: 'Wrong reel', current: null },
+});
+
+export const VersionOpened = defineEvent({
+  type: 'VersionOpened',
+  context,
+  category: 'version',
+  description:
+    'The version’s own stream begins. Written before the version joins its stack, it is also the record from which an interrupted upload is finished.',
+  schema: z.object({ ...ref, deliverableId: id, ...upload, approvalPolicy }),
+  example: {
+    ...exampleRef,
+    deliverableId: EXAMPLE.deliverable,
+    ...exampleUpload,
+    approvalPolicy: { kind: 'ROLES', roles: ['CLIENT'] },
+  },
+});
+export const VersionClosed = defineEvent({
+  type: 'VersionClosed',
+  context,
+  category: 'version',
+  description: 'The version is read-only from here: superseded by a newer one, or withdrawn.',
+  schema: z.object({
+    ...ref,
+    reason: z.enum(['SUPERSEDED', 'WITHDRAWN']),
+    /** The newer version that supersedes this one. */
+    by: id.nullable(),
+    text: z.string().max(2000).nullable(),
+  }),
+  example: { ...exampleRef, reason: 'SUPERSEDED', by: EXAMPLE.annotation, text: null },
+});
+export const VersionReopened = defineEvent({
+  type: 'VersionReopened',
+  context,
+  category: 'version',
+  description: 'The version is current again because the newer one was withdrawn.',
+  schema: z.object({ ...ref }),
+  example: exampleRef,
+});
+
+export const CommentAdded = defineEvent({
+  type: 'CommentAdded',
+  context,
+  category: 'version',
+  description: 'A comment, on the whole version or on a frame range; an answer names its parent.',
+  schema: z.object({
+    ...ref,
+    commentId: id,
+    parentId: id.nullable(),
+    text: z.string().max(10_000),
+    range: frameRange.nullable(),
+    mentions: z.array(id).max(50),
+  }),
+  example: {
+    ...exampleRef,
+    commentId: EXAMPLE.comment,
+    parentId: null,
+    text: 'Horizon tilts here',
+    range: { in: 52, out: 52 },
+    mentions: [],
+  },
+});
+export const CommentEdited = defineEvent({
+  type: 'CommentEdited',
+  context,
+  category: 'version',
+  description: 'The author changed the words; both are kept.',
+  schema: z.object({
+    ...ref,
+    commentId: id,
+    from: z.string().max(10_000),
+    to: z.string().min(1).max(10_000),
+    mentions: z.array(id).max(50),
+  }),
+  example: { ...exampleRef, commentId: EXAMPLE.comment, from: 'Horizon tilts', to: 'Horizon tilts left', mentions: [] },
+});
+const commentRef = z.object({ ...ref, commentId: id });
+const exampleCommentRef = { ...exampleRef, commentId: EXAMPLE.comment };
+export const CommentDeleted = defineEvent({
+  type: 'CommentDeleted',
+  context,
+  category: 'version',
+  description: 'The comment is taken down with its annotations; its answers stay in the thread.',
+  schema: commentRef,
+  example: exampleCommentRef,
+});
+export const CommentResolved = defineEvent({
+  type: 'CommentResolved',
+  context,
+  category: 'version',
+  description: 'The thread is dealt with.',
+  schema: commentRef,
+  example: exampleCommentRef,
+});
+export const CommentReopened = defineEvent({
+  type: 'CommentReopened',
+  context,
+  category: 'version',
+  description: 'The thread is open again.',
+  schema: commentRef,
+  example: exampleCommentRef,
+});
+
+export const AnnotationAdded = defineEvent({
+  type: 'AnnotationAdded',
+  context,
+  category: 'version',
+  description: 'A drawing over the picture. It belongs to a comment and to its author’s layer.',
+  schema: z.object({
+    ...ref,
+    annotationId: id,
+    commentId: id,
+    range: frameRange.nullable(),
+    shape,
+    style: annotationStyle,
+  }),
+  example: {
+    ...exampleRef,
+    annotationId: EXAMPLE.annotation,
+    commentId: EXAMPLE.comment,
+    range: { in: 52, out: 52 },
+    shape: { kind: 'ARROW', from: { x: 0.2, y: 0.3 }, to: { x: 0.4, y: 0.35 } },
+    style: { colour: '#ff3b30', strokeWidth: 0.004 },
+  },
+});
+const annotationRef = z.object({ ...ref, annotationId: id, commentId: id });
+const exampleAnnotationRef = { ...exampleCommentRef, annotationId: EXAMPLE.annotation };
+export const AnnotationRemoved = defineEvent({
+  type: 'AnnotationRemoved',
+  context,
+  category: 'version',
+  description: 'The drawing is taken away (undo); history keeps it.',
+  schema: annotationRef,
+  example: exampleAnnotationRef,
+});
+export const AnnotationRestored = defineEvent({
+  type: 'AnnotationRestored',
+  context,
+  category: 'version',
+  description: 'A removed drawing is back (redo).',
+  schema: annotationRef,
+  example: exampleAnnotationRef,
+});
+
+export const DecisionRecorded = defineEvent({
+  type: 'DecisionRecorded',
+  context,
+  category: 'version',
+  description: 'A reviewer’s verdict. One stands per reviewer and version; a later one supersedes it.',
+  schema: z.object({
+    ...ref,
+    decisionId: id,
+    reviewerId: id,
+    reviewerRole: role,
+    verdict,
+    text: z.string().max(10_000),
+    supersedes: id.nullable(),
+  }),
+  example: {
+    ...exampleRef,
+    decisionId: EXAMPLE.decision,
+    reviewerId: EXAMPLE.user,
+    reviewerRole: 'CLIENT',
+    verdict: 'CHANGES_REQUESTED',
+    text: 'Trim the opening',
+    supersedes: null,
+  },
+});
+export const DecisionWithdrawn = defineEvent({
+  type: 'DecisionWithdrawn',
+  context,
+  category: 'version',
+  description: 'A reviewer takes a standing verdict back; the history shows both.',
+  schema: z.object({ ...ref, decisionId: id, reviewerId: id, reason: z.string().max(2000) }),
+  example: { ...exampleRef, decisionId: EXAMPLE.decision, reviewerId: EXAMPLE.user, reason: 'Clicked by accident' },
+});
+export const VersionOutcomeChanged = defineEvent({
+  type: 'VersionOutcomeChanged',
+  context,
+  category: 'version',
+  description: 'The standing decisions, weighed by the stage’s approval policy, come to another result.',
+  schema: z.object({ ...ref, deliverableId: id, from: outcome, to: outcome }),
+  example: { ...exampleRef, deliverableId: EXAMPLE.deliverable, from: 'PENDING', to: 'CHANGES_REQUESTED' },
+});
+
+export const TranscodeCompleted = defineEvent({
+  type: 'TranscodeCompleted',
+  context,
+  category: 'versionMedia',
+  description: 'The review copies are stored; the manifest blob lists every file by name and hash.',
+  schema: z.object({
+    ...ref,
+    source: blob,
+    manifest: blob,
+    /** Encoded frames, equal to the source’s; null for sound and stills. */
+    frames: z.int().nonnegative().nullable(),
+    files: z
+      .array(
+        z.object({
+          name: z.string(),
+          role: z.string(),
+          mime: z.string(),
+          hash: blob.shape.hash,
+          size: blob.shape.size,
+          width: z.int().positive().nullable(),
+          height: z.int().positive().nullable(),
+          bitrate: z.int().nonnegative().nullable(),
+        }),
+      )
+      .max(500),
+  }),
+  example: {
+    ...exampleRef,
+    source: EXAMPLE.blob,
+    manifest: { hash: `sha256:${'a0'.repeat(32)}`, size: 1432 },
+    frames: 240,
+    files: [
+      {
+        name: 'poster.jpg',
+        role: 'POSTER',
+        mime: 'image/jpeg',
+        hash: `sha256:${'b1'.repeat(32)}`,
+        size: 48_210,
+        width: 1280,
+        height: 720,
+        bitrate: null,
+      },
+    ],
+  },
+});
+export const TranscodeFailed = defineEvent({
+  type: 'TranscodeFailed',
+  context,
+  category: 'versionMedia',
+  description: 'The media could not be transcoded; the original is kept and the reason is ffmpeg’s own.',
+  schema: z.object({ ...ref, source: blob, code: z.string(), reason: z.string().max(5000) }),
+  example: { ...exampleRef, source: EXAMPLE.blob, code: 'TRANSCODE_FAILED', reason: 'moov atom not found' },
+});
+export const TranscodeRetried = defineEvent({
+  type: 'TranscodeRetried',
+  context,
+  category: 'versionMedia',
+  description: 'Somebody asked to transcode again after a failure.',
+  schema: z.object({ ...ref, source: blob }),
+  example: { ...exampleRef, source: EXAMPLE.blob },
+});
+
+export const versionStackEvents = [VersionUploaded, VersionWithdrawn] as const;
+export const versionEvents = [
+  VersionOpened,
+  VersionClosed,
+  VersionReopened,
+  CommentAdded,
+  CommentEdited,
+  CommentDeleted,
+  CommentResolved,
+  CommentReopened,
+  AnnotationAdded,
+  AnnotationRemoved,
+  AnnotationRestored,
+  DecisionRecorded,
+  DecisionWithdrawn,
+  VersionOutcomeChanged,
+] as const;
+export const versionMediaEvents = [TranscodeCompleted, TranscodeFailed, TranscodeRetried] as const;
+export type VersionStackEvent = EventsOf<typeof versionStackEvents>;
+export type VersionEvent = EventsOf<typeof versionEvents>;
+export type VersionMediaEvent = EventsOf<typeof versionMediaEvents>;
