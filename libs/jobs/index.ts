@@ -1,0 +1,2 @@
+/** Queues, live progress and reaction checkpoints. */
+export * from './types.js';
