@@ -1,0 +1,31 @@
+/** Stable codes of everything that this room refuses or fails with. */
+export type PostgresErrorCode =
+  | 'POSTGRES_UNSUPPORTED_PLATFORM'
+  | 'POSTGRES_BINARIES_UNREADABLE'
+  | 'POSTGRES_NO_UNPRIVILEGED_USER'
+  | 'POSTGRES_DATA_UNREACHABLE'
+  | 'POSTGRES_DATA_FOREIGN'
+  | 'POSTGRES_DATA_MISSING'
+  | 'POSTGRES_NEWER_MAJOR'
+  | 'POSTGRES_OLDER_MAJOR'
+  | 'POSTGRES_IN_USE'
+  | 'POSTGRES_PORT_IN_USE'
+  | 'POSTGRES_INIT_FAILED'
+  | 'POSTGRES_START_FAILED'
+  | 'POSTGRES_UNSAFE_SETTING'
+  | 'POSTGRES_WRONG_ENCODING'
+  | 'SCHEMA_NEWER'
+  | 'SCHEMA_CHANGED';
+
+/** A failure with a code that programs can branch on and a message that tells the operator what to do. */
+export class PostgresError extends Error {
+  override readonly name = 'PostgresError';
+
+  constructor(
+    readonly code: PostgresErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
