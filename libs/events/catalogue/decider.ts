@@ -25,6 +25,8 @@ export interface CommandMeta {
   readonly causationId: string;
   /** Stream revision the caller saw; a stale one is refused with CONFLICT. For commands that do not commute. */
   readonly expectedRevision?: number;
+  /** The id was made for this very call, not given by the caller: it cannot be a repeat. */
+  readonly minted?: boolean;
   /** Where the command came from; personal, kept only in the audit stream. */
   readonly origin?: { readonly ip?: string; readonly userAgent?: string };
 }

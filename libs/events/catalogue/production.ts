@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { approvalPolicy, EXAMPLE, id, stageState } from './common.js';
+import { approvalPolicy, EXAMPLE, id, outcome, stageState } from './common.js';
 import { defineEvent, type EventsOf } from './define.js';
 
 const context = 'production' as const;
@@ -183,6 +183,20 @@ export const StageStateChanged = defineEvent({
   }),
   example: { ...exampleRef, from: 'READY', to: 'IN_REVIEW', cause: 'UPLOAD', versionId: EXAMPLE.version, reason: null },
 });
+export const StageVersionRecorded = defineEvent({
+  type: 'StageVersionRecorded',
+  context,
+  category: 'deliverable',
+  description:
+    'What the job card knows of its review: the newest version that stands, and what the decisions on it come to. Kept also while the card does not move, as on hold.',
+  schema: z.object({
+    ...stageRef,
+    /** Null when every version was withdrawn. */
+    versionId: id.nullable(),
+    outcome,
+  }),
+  example: { ...exampleRef, versionId: EXAMPLE.version, outcome: 'PENDING' },
+});
 
 export const pipelineTemplateEvents = [PipelineTemplateCreated, PipelineTemplateArchived] as const;
 export const projectEvents = [
@@ -192,7 +206,13 @@ export const projectEvents = [
   ProjectMemberAdded,
   ProjectMemberRemoved,
 ] as const;
-export const deliverableEvents = [DeliverableCreated, StageAssigned, StageUnassigned, StageStateChanged] as const;
+export const deliverableEvents = [
+  DeliverableCreated,
+  StageAssigned,
+  StageUnassigned,
+  StageStateChanged,
+  StageVersionRecorded,
+] as const;
 export type PipelineTemplateEvent = EventsOf<typeof pipelineTemplateEvents>;
 export type ProjectEvent = EventsOf<typeof projectEvents>;
 export type DeliverableEvent = EventsOf<typeof deliverableEvents>;

@@ -140,6 +140,7 @@ export const CommentAdded = defineEvent({
   schema: z.object({
     ...ref,
     commentId: id,
+    authorId: id,
     parentId: id.nullable(),
     text: z.string().max(10_000),
     range: frameRange.nullable(),
@@ -148,6 +149,7 @@ export const CommentAdded = defineEvent({
   example: {
     ...exampleRef,
     commentId: EXAMPLE.comment,
+    authorId: EXAMPLE.user,
     parentId: null,
     text: 'Horizon tilts here',
     range: { in: 52, out: 52 },
@@ -204,6 +206,7 @@ export const AnnotationAdded = defineEvent({
     ...ref,
     annotationId: id,
     commentId: id,
+    authorId: id,
     range: frameRange.nullable(),
     shape,
     style: annotationStyle,
@@ -212,6 +215,7 @@ export const AnnotationAdded = defineEvent({
     ...exampleRef,
     annotationId: EXAMPLE.annotation,
     commentId: EXAMPLE.comment,
+    authorId: EXAMPLE.user,
     range: { in: 52, out: 52 },
     shape: { kind: 'ARROW', from: { x: 0.2, y: 0.3 }, to: { x: 0.4, y: 0.35 } },
     style: { colour: '#ff3b30', strokeWidth: 0.004 },

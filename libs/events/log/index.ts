@@ -1,0 +1,7 @@
+/** The one door to the event store: append, read, subscribe, and the command executor. */
+export * from './audit.js';
+export * from './errors.js';
+export * from './executor.js';
+export { openEventLog, type EventLogOptions } from './kurrent-log.js';
+export { LruMap } from './lru.js';
+export * from './types.js';

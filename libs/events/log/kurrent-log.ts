@@ -1,0 +1,338 @@
+import {
+  BACKWARDS,
+  END,
+  jsonEvent,
+  KurrentDBClient,
+  START,
+  StreamDeletedError,
+  StreamNotFoundError,
+  streamNameFilter,
+  WrongExpectedVersionError,
+  type AllStreamSubscription,
+  type JSONRecordedEvent,
+  type Position,
+  type ResolvedEvent,
+} from '@kurrent/kurrentdb-client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
+import { decodeEvent, encodeEvent } from './codec.js';
+import { InvalidEvent, LogUnavailable } from './errors.js';
+import type {
+  AppendResult,
+  EventBatch,
+  EventLog,
+  ExpectedState,
+  LogSubscription,
+  NewEvent,
+  PersonCipher,
+  SubscribeOptions,
+} from './types.js';
+
+export interface EventLogOptions {
+  /** `kurrentdb://…` or `esdb://…` connection string. */
+  readonly url: string;
+  readonly cipher: PersonCipher;
+  /** How long an append or a small read may take, milliseconds. */
+  readonly timeoutMs?: number;
+  readonly logger?: { warn(details: object, message: string): void };
+}
+
+/** Positions at or above this are the protocol's "unknown" (-1 as unsigned). */
+const UNKNOWN_POSITION = 1n << 63n;
+const MAX_BATCH = 2000;
+const FIRST_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 5000;
+
+/** Waits, and wakes early when the signal aborts. */
+const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
+
+export function openEventLog(options: EventLogOptions): EventLog {
+  return new KurrentLog(options);
+}
+
+class KurrentLog implements EventLog {
+  readonly #client: KurrentDBClient;
+  readonly #cipher: PersonCipher;
+  readonly #timeoutMs: number;
+  readonly #logger: EventLogOptions['logger'];
+  readonly #subscriptions = new Set<LogSubscription>();
+
+  constructor({ url, cipher, timeoutMs = 10_000, logger }: EventLogOptions) {
+    this.#client = KurrentDBClient.connectionString(url);
+    this.#cipher = cipher;
+    this.#timeoutMs = timeoutMs;
+    this.#logger = logger;
+  }
+
+  async append(stream: string, events: readonly NewEvent[], expected: ExpectedState): Promise<AppendResult> {
+    const encoded = [];
+    for (const event of events)
+      encoded.push(
+        jsonEvent({
+          id: event.id,
+          type: event.type,
+          data: await encodeEvent(event, this.#cipher),
+          metadata: { ...event.metadata },
+        }),
+      );
+    try {
+      // `streamState` it is in client 1.x: an `expectedRevision` here would be ignored without a word.
+      const result = await this.#inTime(
+        this.#client.appendToStream(stream, encoded, { streamState: expected, deadline: this.#timeoutMs }),
+      );
+      return { ok: true, revision: result.nextExpectedRevision, position: result.position?.commit ?? 0n };
+    } catch (error) {
+      if (error instanceof WrongExpectedVersionError) {
+        const current = error.actualState;
+        return { ok: false, conflict: true, currentRevision: typeof current === 'bigint' ? current : null };
+      }
+      if (error instanceof InvalidEvent || error instanceof StreamDeletedError) throw error;
+      throw error instanceof LogUnavailable ? error : new LogUnavailable(`Append to ${stream} failed`, error);
+    }
+  }
+
+  async *readStream(stream: string, { from = 0n, limit }: { from?: bigint; limit?: number } = {}) {
+    try {
+      const read = this.#client.readStream(stream, {
+        fromRevision: from,
+        ...(limit === undefined ? {} : { maxCount: limit }),
+      });
+      for await (const resolved of read) {
+        const event = await this.#decode(resolved);
+        if (event) yield event;
+      }
+    } catch (error) {
+      if (error instanceof StreamNotFoundError || error instanceof StreamDeletedError) return;
+      throw new LogUnavailable(`Reading ${stream} failed`, error);
+    }
+  }
+
+  async *readAll({
+    after = null,
+    categories = allCategories,
+  }: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
+    const read = this.#client.readAll({
+      fromPosition: after === null ? START : { commit: after, prepare: after },
+      filter: this.#filter(categories),
+    });
+    for await (const resolved of read) {
+      // Reads of $all start at the position they are given; ours are exclusive.
+      if (after !== null && (positionOf(resolved) ?? 0n) <= after) continue;
+      const decoded = this.#decode(resolved);
+      const event = decoded instanceof Promise ? await decoded : decoded;
+      if (event) yield event;
+    }
+  }
+
+  async head(): Promise<bigint> {
+    const read = this.#client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 });
+    for await (const resolved of read) return positionOf(resolved) ?? 0n;
+    return 0n;
+  }
+
+  subscribe(options: SubscribeOptions): LogSubscription {
+    const abort = new AbortController();
+    options.signal?.addEventListener('abort', () => abort.abort(), { once: true });
+    if (options.signal?.aborted) abort.abort();
+    const done = this.#run(options, abort.signal);
+    const subscription: LogSubscription = {
+      done,
+      stop: async () => {
+        abort.abort();
+        await done.catch(() => undefined);
+      },
+    };
+    this.#subscriptions.add(subscription);
+    void done.catch(() => undefined).finally(() => this.#subscriptions.delete(subscription));
+    return subscription;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#subscriptions].map((s) => s.stop()));
+    await this.#client.dispose();
+  }
+
+  /** Keeps a subscription alive until it is stopped or its handler fails. */
+  async #run(options: SubscribeOptions, signal: AbortSignal): Promise<void> {
+    let after = options.after;
+    let backoff = FIRST_BACKOFF_MS;
+    const deliver = async (batch: EventBatch) => {
+      try {
+        await options.onBatch(batch);
+      } catch (error) {
+        throw new HandlerFailed(error);
+      }
+      after = batch.position;
+      backoff = FIRST_BACKOFF_MS;
+    };
+    while (!signal.aborted) {
+      try {
+        // History in bulk by the native reader, then live from where it ended: the reader is several times faster.
+        after = await this.#catchUp(options, after, deliver, signal);
+        if (signal.aborted) return;
+        options.onConnection?.('connected');
+        await this.#follow(options, after, deliver, signal);
+      } catch (error) {
+        if (error instanceof HandlerFailed) throw error.cause;
+        if (signal.aborted) return;
+        options.onConnection?.('lost', error);
+        this.#logger?.warn({ err: error, after: String(after) }, 'Subscription lost, will resume');
+        await pause(backoff * (0.5 + Math.random()), signal);
+        backoff = Math.min(backoff * 2, MAX_BACKOFF_MS);
+      }
+    }
+  }
+
+  async #catchUp(
+    { categories, maxBatch = MAX_BATCH }: SubscribeOptions,
+    after: bigint | null,
+    deliver: (batch: EventBatch) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<bigint | null> {
+    const head = await this.#inTime(this.head());
+    if (head <= (after ?? 0n)) return after;
+    let events: RecordedEvent[] = [];
+    let position = after;
+    // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
+    let inFlight: Promise<void> = Promise.resolve();
+    try {
+      for await (const event of this.readAll({ after, categories })) {
+        if (signal.aborted) break;
+        events.push(event);
+        position = event.position;
+        if (events.length >= maxBatch) {
+          await inFlight;
+          inFlight = deliver({ events, position, live: false });
+          inFlight.catch(() => undefined);
+          events = [];
+        }
+      }
+    } finally {
+      await inFlight;
+    }
+    if (signal.aborted) return position;
+    if (position === null || position < head) position = head;
+    await deliver({ events, position, live: false });
+    return position;
+  }
+
+  async #follow(
+    { categories, maxBatch = MAX_BATCH }: SubscribeOptions,
+    after: bigint | null,
+    deliver: (batch: EventBatch) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // Checkpoints and "caught up" come past the event buffer; pushed into it as marks, they keep their place in line.
+    const subscription: AllStreamSubscription = this.#client.subscribeToAll({
+      fromPosition: after === null ? START : { commit: after, prepare: after },
+      filter: this.#filter(categories, (position) => {
+        subscription.push({ mark: position.commit } satisfies Mark);
+      }),
+    });
+    subscription.on('caughtUp', () => subscription.push({ mark: 'live' } satisfies Mark));
+    const stop = () => {
+      void subscription.unsubscribe().catch(() => undefined);
+      subscription.destroy();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+
+    let queue: (ResolvedEvent | Mark)[] = [];
+    let wake: (() => void) | undefined;
+    let ended: { error?: unknown } | undefined;
+    const end = (error?: unknown) => {
+      ended ??= { error };
+      wake?.();
+    };
+    subscription.on('data', (item: ResolvedEvent | Mark) => {
+      queue.push(item);
+      if (queue.length >= maxBatch * 2) subscription.pause();
+      wake?.();
+    });
+    subscription.on('error', end);
+    subscription.on('close', () => end());
+    subscription.on('end', () => end());
+    let position = after;
+    let live = false;
+    try {
+      while (!signal.aborted) {
+        if (queue.length === 0) {
+          if (ended) throw new LogUnavailable('The subscription ended', ended.error);
+          await new Promise<void>((resolve) => (wake = resolve));
+          wake = undefined;
+          continue;
+        }
+        const items = queue;
+        queue = [];
+        subscription.resume();
+        for (let i = 0; i < items.length; i += maxBatch) {
+          const events: RecordedEvent[] = [];
+          let moved = false;
+          for (const item of items.slice(i, i + maxBatch)) {
+            if ('mark' in item) {
+              if (item.mark === 'live') live = true;
+              else if (position === null || item.mark > position) [position, moved] = [item.mark, true];
+              continue;
+            }
+            const at = positionOf(item);
+            if (at !== undefined && position !== null && at <= position) continue;
+            if (at !== undefined) [position, moved] = [at, true];
+            const decoded = this.#decode(item);
+            const event = decoded instanceof Promise ? await decoded : decoded;
+            if (event) events.push(event);
+          }
+          if (moved && position !== null && !signal.aborted) await deliver({ events, position, live });
+        }
+      }
+    } finally {
+      signal.removeEventListener('abort', stop);
+      // An error after this has no reader; without a listener it would be uncaught.
+      subscription.on('error', () => undefined);
+      stop();
+    }
+  }
+
+  #filter(categories: readonly string[], reached?: (position: Position) => void) {
+    return streamNameFilter({
+      prefixes: categories.map((c) => `${c}-`),
+      checkpointInterval: 1,
+      maxSearchWindow: 100,
+      ...(reached ? { checkpointReached: (_s: AllStreamSubscription, position: Position) => reached(position) } : {}),
+    });
+  }
+
+  #decode(resolved: ResolvedEvent): RecordedEvent | Promise<RecordedEvent> | undefined {
+    const raw = resolved.event;
+    if (!raw?.isJson) return undefined;
+    return decodeEvent(raw as JSONRecordedEvent, positionOf(resolved), this.#cipher);
+  }
+
+  /** The client waits for ever when a server accepts and never answers; we don't. */
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new LogUnavailable(`No answer within ${this.#timeoutMs} ms`)), this.#timeoutMs);
+    });
+    try {
+      return await Promise.race([work, timeout]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** A mark in the subscription's own buffer: everything before it has been read. */
+interface Mark {
+  readonly mark: bigint | 'live';
+}
+
+/** Tells a handler's own error from a lost connection. */
+class HandlerFailed extends Error {
+  constructor(override readonly cause: unknown) {
+    super('The batch handler failed');
+  }
+}
+
+function positionOf(resolved: ResolvedEvent): bigint | undefined {
+  const position = resolved.commitPosition ?? resolved.event?.position?.commit;
+  return position === undefined || position >= UNKNOWN_POSITION ? undefined : position;
+}
