@@ -7,3 +7,5 @@ export * from './uploads.js';
 export * from './transcode.js';
 export * from './serve.js';
 export * from './signedUrl.js';
+export * from './ffmpeg.js';
+export * from './blobs-s3.js';
