@@ -1,0 +1,35 @@
+import { feed } from './feed.js';
+import { identity } from './identity.js';
+import type { ReadModel } from './model.js';
+import { production } from './production.js';
+import { review } from './review.js';
+
+export { feed, identity, production, review };
+export * from './model.js';
+export { ChangeRow } from './feed.js';
+export { OrganisationRow, UserRow } from './identity.js';
+export {
+  DeliverableRow,
+  PipelineTemplateRow,
+  ProjectAccessRow,
+  ProjectMemberRow,
+  ProjectRow,
+  StageAssignmentRow,
+  StageRow,
+} from './production.js';
+export {
+  AnnotationRow,
+  CommentRow,
+  DecisionRow,
+  MEDIA_STATUSES,
+  VERSION_STATUSES,
+  VersionMediaRow,
+  VersionRow,
+  VersionStackRow,
+  type MediaFile,
+  type MediaStatus,
+  type VersionStatus,
+} from './review.js';
+
+/** Every read model of this build. */
+export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed];

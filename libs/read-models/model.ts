@@ -1,0 +1,15 @@
+/** A class with TypeORM's `@Entity`: the single definition of its table. */
+export type EntityClass<T extends object = object> = new () => T;
+
+/** One read model: its tables, in a Postgres schema of their own named with the version, and what it reads. */
+export interface ReadModel {
+  readonly name: string;
+  /** Grows with every change of tables or handlers: the new version is filled beside the old one. */
+  readonly version: number;
+  /** Postgres schema. */
+  readonly schema: string;
+  /** Parents before children, as foreign keys go. */
+  readonly entities: readonly EntityClass[];
+  /** Stream categories. */
+  readonly categories: readonly string[];
+}
