@@ -1,0 +1,23 @@
+export {
+  type Config,
+  ConfigError,
+  type ConfigIssue,
+  type Databases,
+  databaseUrl,
+  loadConfig,
+  loadSettings,
+  publicUrl,
+  type Settings,
+} from './config.js';
+export { createLogger, type Logger } from './logger.js';
+export { redact, redactText } from './redact.js';
+export { ensureSecrets, readSecrets, type Secrets } from './secrets-file.js';
+export {
+  EXIT_CONFIG,
+  type RunningService,
+  runService,
+  type RunServiceOptions,
+  type ServiceContext,
+  type ServiceMessage,
+} from './service.js';
+export { type VariableName, variables } from './variables.js';
