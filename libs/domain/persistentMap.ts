@@ -35,7 +35,7 @@ export class PersistentMap<K, V> {
     return [...this.own().values()];
   }
 
-  /** A map with `key` set to `value`; this one keeps what it had. Never changes the order of keys it already has. */
+  /** A map with `key` set to `value`; this one keeps what it had. Order of keys is not kept. */
   set(key: K, value: V): PersistentMap<K, V> {
     const map = this.own();
     const newer = new PersistentMap<K, V>();
@@ -45,23 +45,26 @@ export class PersistentMap<K, V> {
     return newer;
   }
 
-  /** The real map, brought here from the newer version that holds it. Not recursive: the way can be long. */
   private own(): Map<K, V> {
-    if ('map' in this.node) return this.node.map;
-    const trail: PersistentMap<K, V>[] = [];
-    let holder: PersistentMap<K, V> = this;
-    while (!('map' in holder.node)) {
-      trail.push(holder);
-      holder = holder.node.newer;
+    return 'map' in this.node ? this.node.map : this.reroot();
+  }
+
+  /** Brings the real map here from the newer version that holds it. Not recursive: the way can be long. */
+  private reroot(): Map<K, V> {
+    const trail: PersistentMap<K, V>[] = [this];
+    let last = this.node;
+    while (!('map' in last)) {
+      trail.push(last.newer);
+      last = last.newer.node;
     }
-    const { map } = holder.node;
-    for (let next = trail.pop(); next; next = trail.pop()) {
-      const { key, had, value } = next.node as Exclude<Node<K, V>, { map: Map<K, V> }>;
-      holder.node = { key, had: map.has(key), value: map.get(key), newer: next };
+    const { map } = last;
+    for (let i = trail.length - 2; i >= 0; i--) {
+      const [older, holder] = [trail[i]!, trail[i + 1]!];
+      const { key, had, value } = older.node as Exclude<Node<K, V>, { map: Map<K, V> }>;
+      holder.node = { key, had: map.has(key), value: map.get(key), newer: older };
       if (had) map.set(key, value as V);
       else map.delete(key);
-      next.node = { map };
-      holder = next;
+      older.node = { map };
     }
     return map;
   }

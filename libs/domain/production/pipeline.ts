@@ -14,12 +14,13 @@ export interface PipelineNode {
  * the dependency that closes it, `details.cycle` with its keys, first and last the same). Null when all is well.
  */
 export function checkPipeline(stages: readonly PipelineNode[]): Refusal | null {
-  const index = new Map<string, number>();
-  for (const [i, { key }] of stages.entries()) {
-    if (index.has(key))
-      return refused('DUPLICATE_STAGE', `Two stages are called “${key}”.`, { path: ['stages', i, 'key'] });
-    index.set(key, i);
+  const twice = findDuplicate(stages.map(({ key }) => key));
+  if (twice !== null) {
+    return refused('DUPLICATE_STAGE', `Two stages are called “${stages[twice]!.key}”.`, {
+      path: ['stages', twice, 'key'],
+    });
   }
+  const index = new Map(stages.map(({ key }, i) => [key, i]));
   for (const [i, { key, dependsOn }] of stages.entries()) {
     for (const [j, name] of dependsOn.entries()) {
       if (!index.has(name)) {
@@ -57,6 +58,16 @@ function findCycle(stages: readonly PipelineNode[], index: ReadonlyMap<string, n
   for (const i of stages.keys()) {
     const refusal = visit(i, []);
     if (refusal) return refusal;
+  }
+  return null;
+}
+
+/** Position of the first value that stands there a second time; null when all differ. */
+export function findDuplicate(values: readonly string[]): number | null {
+  const seen = new Set<string>();
+  for (const [i, value] of values.entries()) {
+    if (seen.has(value)) return i;
+    seen.add(value);
   }
   return null;
 }
