@@ -1,0 +1,36 @@
+import { pino } from 'pino';
+import { StartRefused } from './errors.js';
+import { startEventStoreServer } from './server.js';
+import { parseSettings } from './settings.js';
+
+async function main(): Promise<void> {
+  const settings = parseSettings(process.env);
+  const logger = pino({ name: 'eventstore', level: settings.logLevel });
+  const server = await startEventStoreServer({ ...settings, logger });
+
+  const stop = (reason: string) => {
+    logger.info({ reason }, 'stopping');
+    // Should a connection refuse to end, the process still does.
+    setTimeout(() => process.exit(1), 10_000).unref();
+    server.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logger.error({ err: error }, 'stopped with an error');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', () => stop('SIGTERM'));
+  process.once('SIGINT', () => stop('SIGINT'));
+  if (process.send !== undefined) {
+    // The launcher is gone, even by kill -9: leave no orphan.
+    process.once('disconnect', () => stop('the launcher is gone'));
+    process.send({ type: 'ready', port: server.port, httpPort: server.httpPort });
+  }
+}
+
+main().catch((error: unknown) => {
+  const refused = error instanceof StartRefused;
+  const message = refused ? `${error.code}: ${error.message}` : String(error instanceof Error ? error.stack : error);
+  process.stderr.write(message + '\n', () => process.exit(refused ? 2 : 1));
+});

@@ -1,0 +1,203 @@
+import sharedPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/shared_pb.js';
+import streamsPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/streams_pb.js';
+import timestampPb from 'google-protobuf/google/protobuf/timestamp_pb.js';
+import { createFilter, type EventFilter } from '../core/event-filter.js';
+import { uuidToBits } from './uuid.js';
+import { decodeEventFrame } from './frames.js';
+import { delimitedSize, grpcFrame, MalformedMessage, writeVarint } from './wire.js';
+
+const { ReadReq, ReadResp } = streamsPb;
+
+/** Where to read from; a number is a revision or a position. */
+export type ReadFrom = 'start' | 'end' | number;
+
+export type ReadRequest = {
+  source: { kind: 'stream'; stream: string } | { kind: 'all' };
+  from: ReadFrom;
+  direction: 'forwards' | 'backwards';
+  /** Undefined for a subscription. */
+  maxCount: number | undefined;
+  filter: EventFilter | undefined;
+  /** Events a filtered subscription considers between two checkpoints. */
+  checkpointInterval: number;
+  resolveLinks: boolean;
+  structuredIds: boolean;
+  /** From 1 on, readers get the first and last stream position told. */
+  compatibility: number;
+};
+
+/** What the real server takes for a window that isn't given. */
+const DEFAULT_WINDOW = 32;
+/** Clients say “end” also as the highest unsigned number. */
+const BEYOND_END = 2 ** 63;
+
+/** Parses a `ReadReq`. Throws `MalformedMessage` and `InvalidFilter`. */
+export function readReadRequest(message: Buffer): ReadRequest {
+  let request: InstanceType<typeof ReadReq>;
+  try {
+    request = ReadReq.deserializeBinary(message);
+  } catch (error) {
+    throw new MalformedMessage(error instanceof Error ? error.message : String(error));
+  }
+  const options = request.getOptions();
+  if (options === undefined) throw new MalformedMessage('options are missing');
+  if (options.getUuidOption() === undefined) throw new MalformedMessage('`uuidOption` is a required argument');
+  const subscription = options.hasSubscription();
+  if (!subscription && !options.hasCount()) throw new MalformedMessage('count or subscription is missing');
+  if (!options.hasFilter() && !options.hasNoFilter()) throw new MalformedMessage('filter or no_filter is missing');
+  const direction = options.getReadDirection() === 1 ? 'backwards' : 'forwards';
+  if (subscription && direction === 'backwards') throw new MalformedMessage('a subscription reads forwards');
+
+  const { source, from } = readSource(options, direction);
+  if (options.hasFilter() && source.kind === 'stream') throw new MalformedMessage('filters are for $all');
+  const { filter, checkpointInterval } = readFilter(options);
+  return {
+    source,
+    from,
+    direction,
+    maxCount: subscription ? undefined : Number(options.getCount()),
+    filter,
+    checkpointInterval,
+    resolveLinks: options.getResolveLinks(),
+    structuredIds: !options.getUuidOption()!.hasString(),
+    compatibility: options.getControlOption()?.getCompatibility() ?? 0,
+  };
+}
+
+type Options = InstanceType<typeof ReadReq.Options>;
+
+function readSource(options: Options, direction: ReadRequest['direction']): Pick<ReadRequest, 'source' | 'from'> {
+  const fallback = direction === 'forwards' ? 'start' : 'end';
+  const stream = options.getStream();
+  if (stream !== undefined) {
+    const name = Buffer.from(stream.getStreamIdentifier()?.getStreamName_asU8() ?? []).toString('utf8');
+    if (name === '') throw new MalformedMessage('stream name is empty');
+    const from = stream.hasEnd() ? 'end' : stream.hasRevision() ? bounded(stream.getRevision()) : 'start';
+    return { source: { kind: 'stream', stream: name }, from };
+  }
+  const all = options.getAll();
+  if (all === undefined) throw new MalformedMessage('neither a stream nor $all');
+  const from = all.hasEnd()
+    ? 'end'
+    : all.hasPosition()
+      ? bounded(all.getPosition()!.getCommitPosition())
+      : all.hasStart()
+        ? 'start'
+        : fallback;
+  return { source: { kind: 'all' }, from };
+}
+
+function bounded(value: string): ReadFrom {
+  const number = Number(value);
+  return number >= BEYOND_END ? 'end' : number;
+}
+
+function readFilter(options: Options): Pick<ReadRequest, 'filter' | 'checkpointInterval'> {
+  const filter = options.getFilter();
+  if (filter === undefined) return { filter: undefined, checkpointInterval: 0 };
+  const byStream = filter.getStreamIdentifier();
+  const byType = filter.getEventType();
+  const expression = byStream ?? byType;
+  if (expression === undefined) throw new MalformedMessage('the filter has no expression');
+  const window = filter.hasMax() ? filter.getMax() : DEFAULT_WINDOW;
+  const multiplier = filter.getCheckpointintervalmultiplier();
+  return {
+    filter: createFilter(byStream ? 'stream' : 'type', expression.getRegex(), expression.getPrefixList()),
+    checkpointInterval: Math.max(1, window * Math.max(1, multiplier)),
+  };
+}
+
+export function streamNotFoundFrame(stream: string): Buffer {
+  const identifier = new sharedPb.StreamIdentifier();
+  identifier.setStreamName(Buffer.from(stream));
+  const notFound = new ReadResp.StreamNotFound();
+  notFound.setStreamIdentifier(identifier);
+  const response = new ReadResp();
+  response.setStreamNotFound(notFound);
+  return grpcFrame(response.serializeBinary());
+}
+
+export function confirmationFrame(subscriptionId: string): Buffer {
+  const confirmation = new ReadResp.SubscriptionConfirmation();
+  confirmation.setSubscriptionId(subscriptionId);
+  const response = new ReadResp();
+  response.setConfirmation(confirmation);
+  return grpcFrame(response.serializeBinary());
+}
+
+export function streamPositionFrame(which: 'first' | 'last', revision: number): Buffer {
+  const response = new ReadResp();
+  if (which === 'first') response.setFirstStreamPosition(String(revision));
+  else response.setLastStreamPosition(String(revision));
+  return grpcFrame(response.serializeBinary());
+}
+
+/** CaughtUp and FellBehind, with where and when, as newer clients show it. */
+export function livenessFrame(
+  what: 'caughtUp' | 'fellBehind',
+  at: { revision: number } | { position: number },
+  now: Date,
+): Buffer {
+  const message = what === 'caughtUp' ? new ReadResp.CaughtUp() : new ReadResp.FellBehind();
+  const timestamp = new timestampPb.Timestamp();
+  timestamp.fromDate(now);
+  message.setTimestamp(timestamp);
+  if ('revision' in at) {
+    if (at.revision >= 0) message.setStreamRevision(String(at.revision));
+  } else {
+    const position = new ReadResp.Position();
+    position.setCommitPosition(String(at.position));
+    position.setPreparePosition(String(at.position));
+    message.setPosition(position);
+  }
+  const response = new ReadResp();
+  if (message instanceof ReadResp.CaughtUp) response.setCaughtUp(message);
+  else response.setFellBehind(message);
+  return grpcFrame(response.serializeBinary());
+}
+
+/** The length of the id field at the start of every recorded event we encode. */
+const ID_FIELD = 40;
+
+/** The same event frames with ids in the structured form, for clients that ask for it. Other messages pass through. */
+export function withStructuredIds(frames: Buffer): Buffer {
+  const result: Buffer[] = [];
+  for (let at = 0; at < frames.length;) {
+    const end = at + 5 + frames.readUInt32BE(at + 1);
+    const frame = frames.subarray(at, end);
+    at = end;
+    result.push(frame[5] === 0x0a ? structured(frame) : frame);
+  }
+  return Buffer.concat(result);
+}
+
+function structured(frame: Buffer): Buffer {
+  const { id, recorded } = decodeEventFrame(frame);
+  const { most, least } = uuidToBits(id);
+  const bits = Buffer.concat([Buffer.from([0x08]), int64Varint(most), Buffer.from([0x10]), int64Varint(least)]);
+  const newRecorded = Buffer.concat([field(0x0a, field(0x0a, bits)), recorded.subarray(ID_FIELD)]);
+  const start = recorded.byteOffset - frame.byteOffset;
+  // Between the message header and the recorded event stands the commit position; it is kept as it is.
+  const headerEnd = frame.indexOf(0x18, 5);
+  const recordedTag = start - (delimitedSize(recorded.length) - recorded.length);
+  const readEvent = Buffer.concat([frame.subarray(headerEnd, recordedTag), field(0x0a, newRecorded)]);
+  return grpcFrame(field(0x0a, readEvent));
+}
+
+function field(tag: number, bytes: Buffer): Buffer {
+  const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
+  buffer[0] = tag;
+  bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
+  return buffer;
+}
+
+function int64Varint(value: bigint): Buffer {
+  const bytes: number[] = [];
+  let rest = BigInt.asUintN(64, value);
+  while (rest >= 128n) {
+    bytes.push(Number(rest & 0x7fn) | 0x80);
+    rest >>= 7n;
+  }
+  bytes.push(Number(rest));
+  return Buffer.from(bytes);
+}

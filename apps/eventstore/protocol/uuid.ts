@@ -1,0 +1,41 @@
+import { MalformedMessage, type WireReader } from './wire.js';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+export const EMPTY_UUID = '00000000-0000-0000-0000-000000000000';
+
+/** Canonical lower-case text of the protocol's UUID message, in either of its two forms. Throws `MalformedMessage`. */
+export function readUuid(reader: WireReader): string {
+  let text = '';
+  while (reader.next()) {
+    if (reader.field === 2) text = reader.string().toLowerCase();
+    else if (reader.field === 1) {
+      const structured = reader.message();
+      let most = 0n;
+      let least = 0n;
+      while (structured.next()) {
+        if (structured.field === 1) most = structured.int64();
+        else if (structured.field === 2) least = structured.int64();
+        else structured.skip();
+      }
+      text = uuidFromBits(most, least);
+    } else reader.skip();
+  }
+  if (!UUID.test(text)) throw new MalformedMessage(`'${text.slice(0, 64)}' is not a UUID`);
+  return text;
+}
+
+export function uuidFromBits(most: bigint, least: bigint): string {
+  const hex =
+    BigInt.asUintN(64, most).toString(16).padStart(16, '0') + BigInt.asUintN(64, least).toString(16).padStart(16, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** The two signed 64-bit halves of a UUID, as the protocol's structured form has them. */
+export function uuidToBits(uuid: string): { most: bigint; least: bigint } {
+  const hex = uuid.replaceAll('-', '');
+  return {
+    most: BigInt.asIntN(64, BigInt('0x' + hex.slice(0, 16))),
+    least: BigInt.asIntN(64, BigInt('0x' + hex.slice(16))),
+  };
+}

@@ -1,0 +1,167 @@
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { InvalidFilter } from '../core/event-filter.js';
+import { firstReadableRevision } from '../core/stream-metadata.js';
+import {
+  readReadRequest,
+  streamNotFoundFrame,
+  streamPositionFrame,
+  withStructuredIds,
+  type ReadRequest,
+} from '../protocol/read-messages.js';
+import { MalformedMessage } from '../protocol/wire.js';
+import type { EventLog, ReadableStream } from '../storage/event-log.js';
+import { PAGE_EVENTS } from '../storage/reader.js';
+import { FrameSink } from './call.js';
+import { isRpcError, rpc, type RpcError } from './status.js';
+import { subscribeToAll, subscribeToStream } from './subscriptions.js';
+
+/** Frames on their way to one client, ids in the form it asked for. */
+export type Outlet = {
+  readonly cancelled: boolean;
+  whenCancelled(listener: () => void): void;
+  send(frames: Buffer): Promise<void> | undefined;
+};
+
+/** Read: finite reads and subscriptions, of streams and of `$all`. */
+export function read(log: EventLog) {
+  return (call: ServerWritableStream<Buffer, Buffer>): void => {
+    const sink = new FrameSink(call);
+    void serve(log, call.request, sink).then(
+      () => sink.end(),
+      (error: unknown) => sink.fail(asRpcError(error)),
+    );
+  };
+}
+
+function asRpcError(error: unknown): RpcError {
+  if (isRpcError(error)) return error;
+  if (error instanceof MalformedMessage || error instanceof InvalidFilter) return rpc.invalidArgument(error.message);
+  // What is left comes from the database.
+  return rpc.unavailable(error instanceof Error ? error.message : String(error));
+}
+
+async function serve(log: EventLog, message: Buffer, sink: FrameSink): Promise<void> {
+  const request = readReadRequest(message);
+  const outlet: Outlet = !request.structuredIds
+    ? sink
+    : {
+        get cancelled() {
+          return sink.cancelled;
+        },
+        whenCancelled: (listener) => sink.whenCancelled(listener),
+        send: (frames) => sink.send(withStructuredIds(frames)),
+      };
+  if (request.maxCount === undefined) {
+    log.subscriptions++;
+    try {
+      if (request.source.kind === 'all') await subscribeToAll(log, request, outlet);
+      else await subscribeToStream(log, request.source.stream, request.from, outlet);
+    } finally {
+      log.subscriptions--;
+    }
+  } else if (request.source.kind === 'stream') await readStream(log, request.source.stream, request, outlet);
+  else await readAll(log, request, outlet);
+}
+
+export type Chunk = {
+  frames: Buffer;
+  count: number;
+  /** Where the next chunk goes on; undefined at the end. */
+  next: number | undefined;
+};
+
+/**
+ * Sends chunk after chunk; the next one is fetched while the current one is written.
+ * @param fetch the chunk that starts at a cursor, holding at most so many events
+ */
+export async function pump(
+  outlet: Outlet,
+  start: number,
+  maxCount: number,
+  fetch: (cursor: number, limit: number) => Promise<Chunk>,
+): Promise<void> {
+  let remaining = maxCount;
+  let coming: Promise<Chunk> | undefined = remaining > 0 ? fetch(start, Math.min(remaining, PAGE_EVENTS)) : undefined;
+  while (coming !== undefined && !outlet.cancelled) {
+    const chunk = await coming;
+    remaining -= chunk.count;
+    coming =
+      chunk.next === undefined || remaining <= 0 ? undefined : fetch(chunk.next, Math.min(remaining, PAGE_EVENTS));
+    // Its failure is seen when it is awaited, which may be later than it happens.
+    coming?.catch(() => undefined);
+    await outlet.send(chunk.frames);
+  }
+}
+
+async function readStream(log: EventLog, stream: string, request: ReadRequest, outlet: Outlet): Promise<void> {
+  const state = await log.readableStream(stream);
+  if (state.tombstoned) throw rpc.streamDeleted(stream);
+  if (state.lastRevision < 0 || state.softDeleted) {
+    await outlet.send(streamNotFoundFrame(stream));
+    return;
+  }
+  const { lastRevision } = state;
+  const firstRevision = firstReadableRevision(state.metadata, lastRevision);
+  const notBefore = oldestReadable(state);
+  const tellPositions = request.compatibility >= 1;
+  const maxCount = request.maxCount ?? 0;
+  let sent = 0;
+  if (request.direction === 'forwards') {
+    const wanted = request.from === 'start' ? 0 : request.from === 'end' ? Infinity : request.from;
+    const start = Math.max(wanted, firstRevision);
+    if (start <= lastRevision) {
+      await pump(outlet, start, maxCount, async (cursor, limit) => {
+        const page = await log.reader.stream('forwards', stream, cursor, lastRevision, limit, notBefore);
+        sent += page.count;
+        const next = page.last === undefined || page.last >= lastRevision ? undefined : page.last + 1;
+        return { frames: page.frames, count: page.count, next };
+      });
+    }
+    if (tellPositions && sent === 0 && wanted < firstRevision)
+      await outlet.send(streamPositionFrame('first', firstRevision));
+  } else {
+    const wanted = request.from === 'start' ? 0 : request.from === 'end' ? lastRevision : request.from;
+    const start = Math.min(wanted, lastRevision);
+    if (start >= firstRevision) {
+      await pump(outlet, start, maxCount, async (cursor, limit) => {
+        const page = await log.reader.stream('backwards', stream, cursor, firstRevision, limit, notBefore);
+        const next = page.last === undefined || page.last <= firstRevision ? undefined : page.last - 1;
+        return { frames: page.frames, count: page.count, next };
+      });
+    }
+  }
+  if (tellPositions) await outlet.send(streamPositionFrame('last', lastRevision));
+}
+
+/** Events created before this have expired. */
+export function oldestReadable(state: ReadableStream): Date | undefined {
+  const { maxAge } = state.metadata;
+  if (maxAge === undefined) return undefined;
+  return new Date(Math.max(0, Date.now() - maxAge * 1_000));
+}
+
+async function readAll(log: EventLog, request: ReadRequest, outlet: Outlet): Promise<void> {
+  const { direction, filter } = request;
+  const { head } = log;
+  const forwards = direction === 'forwards';
+  // Positions lie between events: forwards the event at the position is the first, backwards the one before it.
+  const from = request.from === 'start' ? 0 : request.from === 'end' ? head + 1 : request.from;
+  const start = forwards ? Math.max(0, from - 1) : Math.min(from, head + 1);
+  const end = forwards ? head : 0;
+  const isEnd = (last: number | undefined) => last === undefined || (forwards ? last >= end : last <= end + 1);
+  if (forwards ? start >= end : start <= end) return;
+
+  await pump(outlet, start, request.maxCount ?? 0, async (cursor, limit) => {
+    if (filter === undefined) {
+      const page = await log.reader.all(direction, cursor, end, limit);
+      return { frames: page.frames, count: page.count, next: isEnd(page.last) ? undefined : page.last };
+    }
+    const page = await log.reader.allFiltered(direction, cursor, end, PAGE_EVENTS, filter);
+    const frames = page.events.flatMap((event) => event.frame ?? []).slice(0, limit);
+    return {
+      frames: Buffer.concat(frames),
+      count: frames.length,
+      next: isEnd(page.last) ? undefined : page.last,
+    };
+  });
+}

@@ -1,0 +1,125 @@
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { randomUUID } from 'node:crypto';
+import { pino, type Logger } from 'pino';
+import { StartRefused } from './errors.js';
+import { startHttp } from './http.js';
+import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appends.js';
+import { gossip, supportedMethods } from './rpc/node.js';
+import { read } from './rpc/reads.js';
+import { assertDurable, connect, lockWriter, migrate } from './storage/database.js';
+import { EventLog } from './storage/event-log.js';
+
+export type EventStoreServerOptions = {
+  databaseUrl: string;
+  /** Default 127.0.0.1. */
+  host?: string;
+  /** gRPC port; 0 (the default here) takes any free one. */
+  port?: number;
+  /** Port of health and statistics; 0 (the default) takes any free one. */
+  httpPort?: number;
+  logger?: Logger;
+  /** Bytes; default 1 MiB as the real server's. */
+  maxAppendSize?: number;
+  /** Milliseconds to wait for another server to give up the database. Default 10 s. */
+  lockWaitMs?: number;
+};
+
+export type EventStoreServer = {
+  port: number;
+  httpPort: number;
+  /** Finishes the commit under way, ends all calls and gives up the database. */
+  close(): Promise<void>;
+};
+
+/** As the real server's: no append may wait longer. */
+const WRITE_TIMEOUT_MS = 10_000;
+/** As the real server's largest log record. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024;
+
+const asIs = (bytes: Buffer): Buffer => bytes;
+
+/**
+ * Starts the event store on a database of its own schema `eventstore`. Refuses with a `StartRefused` when the database
+ * can't be reached, is not durable, was written by a newer version or is served by another event store.
+ */
+export async function startEventStoreServer(options: EventStoreServerOptions): Promise<EventStoreServer> {
+  const { databaseUrl, host = '127.0.0.1', port = 0, httpPort = 0, lockWaitMs = 10_000 } = options;
+  const logger = options.logger ?? pino({ level: 'silent' });
+  const limits: AppendLimits = {
+    maxAppendSize: options.maxAppendSize ?? 1024 * 1024,
+    writeTimeoutMs: WRITE_TIMEOUT_MS,
+  };
+
+  const client = await connect(databaseUrl).catch((error: unknown) => {
+    throw new StartRefused(
+      'EVENTSTORE_DATABASE_UNREACHABLE',
+      `Postgres can't be reached: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  });
+  const log = new EventLog(databaseUrl, logger);
+  let grpcPort = 0;
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_send_message_length': -1,
+  });
+  try {
+    await assertDurable(client);
+    await lockWriter(client, lockWaitMs);
+    await migrate(client);
+    await log.writer.start(client);
+
+    const streams = '/event_store.client.streams.Streams';
+    server.register(`${streams}/Read`, read(log), asIs, asIs, 'serverStream');
+    server.register(`${streams}/Append`, append(log.writer, limits), asIs, asIs, 'clientStream');
+    server.register(`${streams}/BatchAppend`, batchAppend(log.writer, limits), asIs, asIs, 'bidi');
+    server.register(`${streams}/Delete`, deleteStream('delete', log.writer, limits), asIs, asIs, 'unary');
+    server.register(`${streams}/Tombstone`, deleteStream('tombstone', log.writer, limits), asIs, asIs, 'unary');
+    const features = '/event_store.client.server_features.ServerFeatures/GetSupportedMethods';
+    server.register(features, supportedMethods(), asIs, asIs, 'unary');
+    const nodeGossip = gossip(randomUUID(), host, () => grpcPort);
+    server.register('/event_store.client.gossip.Gossip/Read', nodeGossip, asIs, asIs, 'unary');
+
+    grpcPort = await bind(server, host, port);
+    const http = await startHttp(log, host, httpPort).catch((error: unknown) => {
+      throw portUnavailable(host, httpPort, error);
+    });
+    logger.info({ host, port: grpcPort, httpPort: http.port, head: log.head }, 'event store is serving');
+    return {
+      port: grpcPort,
+      httpPort: http.port,
+      close: once(async () => {
+        http.server.close();
+        http.server.closeAllConnections();
+        await log.writer.close();
+        server.forceShutdown();
+        await log.close();
+        logger.info('event store has stopped');
+      }),
+    };
+  } catch (error) {
+    server.forceShutdown();
+    await log.close().catch(() => undefined);
+    await client.end().catch(() => undefined);
+    throw error;
+  }
+}
+
+function bind(server: Server, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+      if (error) reject(portUnavailable(host, port, error));
+      else resolve(bound);
+    });
+  });
+}
+
+function portUnavailable(host: string, port: number, cause: unknown): StartRefused {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new StartRefused('EVENTSTORE_PORT_UNAVAILABLE', `Can't listen on ${host}:${port}: ${reason}`, { cause });
+}
+
+function once(action: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  return () => (running ??= action());
+}

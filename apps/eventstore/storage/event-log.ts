@@ -1,0 +1,131 @@
+import pg from 'pg';
+import type { Logger } from 'pino';
+import { isMetadataStream, type StreamMetadata } from '../core/stream-metadata.js';
+import { LogReader } from './reader.js';
+import { Tail, type StoredEvent } from './tail.js';
+import { LogWriter } from './writer.js';
+
+/** What a reader may know of a stream, metadata streams included. */
+export type ReadableStream = {
+  lastRevision: number;
+  tombstoned: boolean;
+  softDeleted: boolean;
+  metadata: StreamMetadata;
+};
+
+export type StreamListener = {
+  /** Events of the stream, right after their commit. */
+  committed(event: StoredEvent): void;
+  /** Once after a batch of `committed`, or when the log moved on unseen (`missed`). */
+  wake(missed: boolean): void;
+};
+
+const READ_CONNECTIONS = 6;
+
+/** The log as the protocol's services see it: the writer, the reader, the tail in memory and who waits for more. */
+export class EventLog {
+  readonly writer: LogWriter;
+  readonly reader: LogReader;
+  tail = new Tail(0);
+  private readonly pool: pg.Pool;
+  private waiters: (() => void)[] = [];
+  private readonly listeners = new Map<string, Set<StreamListener>>();
+  /** Subscriptions being served. */
+  subscriptions = 0;
+
+  constructor(databaseUrl: string, logger: Logger) {
+    this.pool = new pg.Pool({
+      connectionString: databaseUrl,
+      application_name: 'eventstore-reader',
+      max: READ_CONNECTIONS,
+      connectionTimeoutMillis: 5_000,
+      idleTimeoutMillis: 30_000,
+    });
+    // Idle connections that break are replaced by the pool.
+    this.pool.on('error', (error) => logger.warn({ err: error }, 'a read connection was lost'));
+    this.reader = new LogReader(this.pool);
+    this.writer = new LogWriter(
+      databaseUrl,
+      logger,
+      (events) => this.committed(events),
+      (head) => this.jumped(head),
+    );
+  }
+
+  get head(): number {
+    return this.writer.head;
+  }
+
+  async readableStream(stream: string): Promise<ReadableStream> {
+    const state = await this.writer.committedState(stream, this.pool);
+    if (!isMetadataStream(stream)) return state;
+    return {
+      lastRevision: state.metaLastRevision,
+      tombstoned: state.tombstoned,
+      softDeleted: false,
+      // The protocol keeps only the newest metadata of a stream.
+      metadata: { maxCount: 1 },
+    };
+  }
+
+  /** Resolves at the next commit, or when `abandon` calls the function it is given. */
+  nextCommit(abandon: (done: () => void) => void): Promise<void> {
+    return new Promise((resolve) => {
+      this.waiters.push(resolve);
+      abandon(resolve);
+    });
+  }
+
+  listen(stream: string, listener: StreamListener): () => void {
+    let set = this.listeners.get(stream);
+    if (set === undefined) this.listeners.set(stream, (set = new Set()));
+    set.add(listener);
+    return () => {
+      set.delete(listener);
+      if (set.size === 0 && this.listeners.get(stream) === set) this.listeners.delete(stream);
+    };
+  }
+
+  private committed(events: readonly StoredEvent[]): void {
+    this.tail.append(events);
+    if (this.listeners.size > 0) {
+      const touched = new Set<StreamListener>();
+      for (const event of events) {
+        for (const listener of this.listeners.get(event.stream) ?? []) {
+          listener.committed(event);
+          touched.add(listener);
+        }
+      }
+      for (const listener of touched) listener.wake(false);
+    }
+    this.wakeAll();
+  }
+
+  private jumped(head: number): void {
+    this.tail = new Tail(head);
+    for (const set of this.listeners.values()) for (const listener of set) listener.wake(true);
+    this.wakeAll();
+  }
+
+  private wakeAll(): void {
+    const waiting = this.waiters;
+    this.waiters = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  /** True when the database answers. */
+  async alive(): Promise<boolean> {
+    try {
+      await this.pool.query('SELECT 1');
+      return this.writer.available;
+    } catch {
+      return false;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.writer.close();
+    this.wakeAll();
+    await this.pool.end();
+  }
+}

@@ -1,0 +1,196 @@
+import pg from 'pg';
+import { excludesOnlySystem, matches, type EventFilter } from '../core/event-filter.js';
+import { decodeEventFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
+import { parseStreamMetadata } from '../core/stream-metadata.js';
+import { UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
+
+/** Events of one page are at most this many… */
+export const PAGE_EVENTS = 1_000;
+/** …and about this many bytes. */
+export const PAGE_BYTES = 2 * 1024 * 1024;
+
+export type Page = {
+  /** Frames of the events in order, ready to be sent. */
+  frames: Buffer;
+  count: number;
+  /** Position (or revision) of the last event considered; undefined for an empty page. */
+  last: number | undefined;
+};
+
+export type FilteredPage = {
+  /** Every event considered, in order; only those that match have a frame. */
+  events: { position: number; frame: Buffer | undefined }[];
+  last: number | undefined;
+};
+
+type Queryable = Pick<pg.Pool, 'query'>;
+
+/** `bytea` comes as `\x…`; `latin1` keeps Node from checking for UTF-8. */
+function bytea(text: string): Buffer {
+  return Buffer.from(text.slice(2), 'hex');
+}
+
+/** Every column as the text Postgres sent: the page's one value is decoded here, once. */
+const RAW = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig;
+
+const EMPTY_PAGE: Page = { frames: Buffer.alloc(0), count: 0, last: undefined };
+
+/**
+ * A page of frames glued together by the database: one row, one value, whatever the number of events. `bounded` keeps
+ * the running sum of bytes so that a page of large events stays small; the first event always fits.
+ */
+function pageQuery(key: 'position' | 'revision', where: string, direction: 'ASC' | 'DESC'): string {
+  return `
+    SELECT count(*)::text AS count,
+           ${direction === 'ASC' ? 'max' : 'min'}(key)::text AS last,
+           string_agg(frame, ''::bytea ORDER BY key ${direction})::text AS frames
+      FROM (SELECT key, frame,
+                   sum(octet_length(frame)) OVER (ORDER BY key ${direction}) - octet_length(frame) AS before
+              FROM (SELECT ${key} AS key, frame FROM eventstore.events
+                     WHERE ${where} ORDER BY ${key} ${direction} LIMIT $1) p) bounded
+     WHERE before < ${PAGE_BYTES}`;
+}
+
+const ALL_FORWARDS = pageQuery('position', 'position > $2 AND position <= $3', 'ASC');
+const ALL_BACKWARDS = pageQuery('position', 'position < $2 AND position > $3', 'DESC');
+const STREAM_FORWARDS = pageQuery(
+  'revision',
+  'stream = $4 AND revision >= $2 AND revision <= $3 AND created >= $5::timestamptz',
+  'ASC',
+);
+const STREAM_BACKWARDS = pageQuery(
+  'revision',
+  'stream = $4 AND revision <= $2 AND revision >= $3 AND created >= $5::timestamptz',
+  'DESC',
+);
+
+export class LogReader {
+  constructor(private readonly pool: Queryable) {}
+
+  /** Forwards: positions in (from, to]. Backwards: positions below `from`. */
+  all(direction: 'forwards' | 'backwards', from: number, to: number, limit: number): Promise<Page> {
+    return direction === 'forwards'
+      ? this.page('es_all_f', ALL_FORWARDS, [limit, from, to])
+      : this.page('es_all_b', ALL_BACKWARDS, [limit, from, to]);
+  }
+
+  /** Forwards: revisions in [from, to]. Backwards: revisions in [to, from], highest first. */
+  stream(
+    direction: 'forwards' | 'backwards',
+    stream: string,
+    from: number,
+    to: number,
+    limit: number,
+    notBefore: Date | undefined,
+  ): Promise<Page> {
+    const since = notBefore?.toISOString() ?? '-infinity';
+    return direction === 'forwards'
+      ? this.page('es_stream_f', STREAM_FORWARDS, [limit, from, to, stream, since])
+      : this.page('es_stream_b', STREAM_BACKWARDS, [limit, from, to, stream, since]);
+  }
+
+  private async page(name: string, text: string, values: unknown[]): Promise<Page> {
+    const result = await this.pool.query<{ count: string; last: string | null; frames: string | null }>({
+      name,
+      text,
+      values,
+      types: RAW,
+    });
+    const row = result.rows[0];
+    if (row === undefined || row.last === null || row.frames === null) return EMPTY_PAGE;
+    return { frames: bytea(row.frames), count: Number(row.count), last: Number(row.last) };
+  }
+
+  /**
+   * A page of `$all` through a filter. Prefixes are decided by the database, which then sends only frames that match;
+   * regular expressions are JavaScript's and decided here.
+   */
+  async allFiltered(
+    direction: 'forwards' | 'backwards',
+    from: number,
+    to: number,
+    limit: number,
+    filter: EventFilter,
+  ): Promise<FilteredPage> {
+    const column = filter.on;
+    const values: unknown[] = [limit, from, to];
+    let match = 'true';
+    let how = 'regex';
+    if (filter.by.kind === 'prefix') {
+      values.push(filter.by.prefixes);
+      how = 'prefix';
+      match = `EXISTS (SELECT FROM unnest($4::text[]) prefix WHERE starts_with(${column}, prefix))`;
+    } else if (excludesOnlySystem(filter)) {
+      how = 'nosystem';
+      match = `NOT starts_with(${column}, '$')`;
+    }
+    const inMemory = match === 'true';
+    const order = direction === 'forwards' ? 'ASC' : 'DESC';
+    const where = direction === 'forwards' ? 'position > $2 AND position <= $3' : 'position < $2 AND position > $3';
+    const result = await this.pool.query<{ position: string; subject: string; frame: string | null }>({
+      name: `es_all_${direction}_${column}_${how}`,
+      text: `
+        SELECT position, ${inMemory ? 'subject' : "''"} AS subject, frame FROM (
+          SELECT *, sum(coalesce(octet_length(frame), 0)) OVER (ORDER BY position ${order})
+                    - coalesce(octet_length(frame), 0) AS before
+            FROM (SELECT position, ${column} AS subject, CASE WHEN ${match} THEN frame END AS frame
+                    FROM eventstore.events WHERE ${where} ORDER BY position ${order} LIMIT $1) p) bounded
+         WHERE before < ${PAGE_BYTES} ORDER BY position ${order}`,
+      values,
+      types: RAW,
+    });
+    const events = result.rows.map((row) => {
+      const wanted =
+        row.frame !== null && (!inMemory || matches(filter, { stream: row.subject, type: row.subject }))
+          ? bytea(row.frame)
+          : undefined;
+      return { position: Number(row.position), frame: wanted };
+    });
+    return { events, last: events.at(-1)?.position };
+  }
+}
+
+/** Position of the last event; 0 for an empty log (positions start at 1). */
+export async function readHead(client: Queryable): Promise<number> {
+  const result = await client.query<{ head: string | null }>(
+    'SELECT max(position)::text AS head FROM eventstore.events',
+  );
+  return Number(result.rows[0]?.head ?? 0);
+}
+
+/** What stands in the table about streams, by name. Names must be those of base streams, not of metadata streams. */
+export async function readStreamStates(client: Queryable, names: string[]): Promise<Map<string, StreamState>> {
+  const result = await client.query<{
+    name: string;
+    last: string | null;
+    meta_last: string | null;
+    meta_frame: string | null;
+  }>({
+    name: 'es_states',
+    text: `
+      SELECT n.name, h.revision::text AS last, m.revision::text AS meta_last, m.frame::text AS meta_frame
+        FROM unnest($1::text[]) n(name)
+        LEFT JOIN LATERAL (SELECT revision FROM eventstore.events
+                            WHERE stream = n.name ORDER BY revision DESC LIMIT 1) h ON true
+        LEFT JOIN LATERAL (SELECT revision, frame FROM eventstore.events
+                            WHERE stream = '$$' || n.name ORDER BY revision DESC LIMIT 1) m ON true`,
+    values: [names],
+    types: RAW,
+  });
+  const states = new Map<string, StreamState>();
+  for (const row of result.rows) {
+    const last = row.last === null ? -1 : Number(row.last);
+    const rawMetadata = row.meta_frame === null ? undefined : Buffer.from(decodeEventFrame(bytea(row.meta_frame)).data);
+    const metadata = rawMetadata === undefined ? {} : parseStreamMetadata(rawMetadata);
+    states.set(row.name, {
+      ...UNKNOWN_STREAM,
+      lastRevision: last,
+      tombstoned: last >= TOMBSTONE_REVISION,
+      metaLastRevision: row.meta_last === null ? -1 : Number(row.meta_last),
+      metadata,
+      rawMetadata,
+      softDeleted: metadata.truncateBefore === 'deleted',
+    });
+  }
+  return states;
+}

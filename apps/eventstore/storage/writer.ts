@@ -1,0 +1,498 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { randomUUID } from 'node:crypto';
+import { checkCommit, type ExpectedRevision } from '../core/expected-revision.js';
+import {
+  baseStreamOf,
+  isMetadataStream,
+  metadataStreamOf,
+  parseStreamMetadata,
+  SOFT_DELETE_METADATA,
+  SYSTEM_EVENT,
+  undeleteMetadata,
+} from '../core/stream-metadata.js';
+import { encodeEventFrame, TOMBSTONE_REVISION, type ProposedEvent } from '../protocol/frames.js';
+import { connect, lockWriter } from './database.js';
+import { readHead, readStreamStates } from './reader.js';
+import { appendRecentIds, BoundedMap, recentIdAt, UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
+import type { StoredEvent } from './tail.js';
+
+export type AppendResult =
+  | { result: 'written'; revision: number; position: number }
+  | { result: 'wrong_expected_revision'; current: number }
+  | { result: 'stream_deleted' }
+  /** The deadline passed or the caller went away before the append was decided; nothing was written. */
+  | { result: 'timeout' }
+  /** Postgres is away. Whether the append was written is unknown if it was already under way. */
+  | { result: 'unavailable'; reason: string };
+
+export type WriteRequest = {
+  stream: string;
+  expected: ExpectedRevision;
+  /** Milliseconds since 1970 after which the write isn't begun. */
+  deadline: number;
+  cancelled?: () => boolean;
+  settle: (result: AppendResult) => void;
+} & ({ kind: 'append'; events: readonly ProposedEvent[]; size: number } | { kind: 'delete' } | { kind: 'tombstone' });
+
+type WrittenEvent = StoredEvent & ProposedEvent;
+type KnownEvent = { stream: string; revision: number; position: number };
+
+/** One group: the requests decided together and what they change. Nothing of it is visible before the commit. */
+type Group = {
+  base: number;
+  createdMs: number;
+  states: Map<string, StreamState>;
+  ids: Map<string, KnownEvent>;
+  events: WrittenEvent[];
+  answers: { request: WriteRequest; result: AppendResult }[];
+};
+
+const GROUP_EVENTS = 4_000;
+const GROUP_BYTES = 8 * 1024 * 1024;
+const CACHED_STREAMS = 100_000;
+const RECENT_IDS = 100_000;
+const RECENT_IDS_LOADED = 20_000;
+const NO_BYTES = Buffer.alloc(0);
+
+const INSERT = {
+  name: 'es_insert',
+  text: `
+    INSERT INTO eventstore.events (position, stream, revision, event_id, type, is_json, created, data_length, frame)
+    SELECT $1::bigint + n, stream, revision, event_id, type, is_json, $2::timestamptz, data_length,
+           substring($3::bytea FROM start FOR length)
+      FROM unnest($4::text[], $5::bigint[], $6::uuid[], $7::text[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[])
+           WITH ORDINALITY AS e(stream, revision, event_id, type, is_json, data_length, start, length, n)`,
+};
+
+/**
+ * The single writer. Appends of all calls queue here; whatever has gathered while the last commit was under way is
+ * decided in memory, in order, and written with one statement, so that one flush of the disk serves them all. An answer
+ * goes out only after the commit. The session holds the writer's lock, so no other server can write meanwhile, and a
+ * lost session can't have a commit still under way once the lock is taken again.
+ */
+export class LogWriter {
+  private queue: WriteRequest[] = [];
+  private running = false;
+  private closed = false;
+  private client: pg.Client | undefined;
+  private readonly streams = new BoundedMap<StreamState>(CACHED_STREAMS);
+  private readonly recentIds = new BoundedMap<KnownEvent>(RECENT_IDS);
+  private lastCreatedMs = 0;
+  private reconnecting: Promise<void> | undefined;
+
+  /** Position of the last committed event. */
+  head = 0;
+  readonly stats = { appends: 0, events: 0, groups: 0, reconnects: 0, largestGroup: 0 };
+
+  constructor(
+    private readonly databaseUrl: string,
+    private readonly logger: Logger,
+    /** Called after each commit, before the appends are answered. */
+    private readonly onCommitted: (events: readonly StoredEvent[]) => void,
+    /** Called when the log moved on without us seeing it: a commit whose answer was lost with the session. */
+    private readonly onJump: (head: number) => void,
+  ) {}
+
+  get available(): boolean {
+    return this.client !== undefined;
+  }
+
+  /** Takes over a session that holds the writer's lock. */
+  async start(client: pg.Client): Promise<void> {
+    this.streams.clear();
+    this.recentIds.clear();
+    const head = await readHead(client);
+    const ids = await client.query<{ event_id: string; stream: string; revision: string; position: string }>(
+      `SELECT event_id, stream, revision::text, position::text FROM eventstore.events
+        WHERE position > $1 ORDER BY position`,
+      [head - RECENT_IDS_LOADED],
+    );
+    for (const row of ids.rows) {
+      const known = { stream: row.stream, revision: Number(row.revision), position: Number(row.position) };
+      this.recentIds.set(row.event_id, known);
+    }
+    if (head !== this.head) {
+      this.head = head;
+      this.onJump(head);
+    }
+    client.once('end', () => {
+      if (this.client === client) this.lost(client, 'the connection to Postgres ended');
+    });
+    this.client = client;
+  }
+
+  submit(request: WriteRequest): void {
+    if (this.client === undefined || this.closed) {
+      request.settle({ result: 'unavailable', reason: 'the event store has no connection to Postgres' });
+      return;
+    }
+    this.queue.push(request);
+    if (!this.running) {
+      this.running = true;
+      // Not at once: appends that arrive in the same turn of the event loop share a commit.
+      setImmediate(() => void this.run());
+    }
+  }
+
+  /** What is committed of a stream; for a metadata stream, that of the stream it belongs to. */
+  async committedState(stream: string, queryable: Pick<pg.Pool, 'query'>): Promise<StreamState> {
+    const base = baseStreamOf(stream);
+    const cached = this.streams.get(base);
+    if (cached !== undefined) return cached;
+    const before = this.head;
+    const states = await readStreamStates(queryable, [base]);
+    const newer = this.streams.get(base);
+    if (newer !== undefined) return newer;
+    const state = states.get(base) ?? UNKNOWN_STREAM;
+    // Kept only when no commit was published meanwhile: it may have moved the stream on.
+    if (this.head === before && this.client !== undefined) this.streams.set(base, state);
+    return state;
+  }
+
+  private async run(): Promise<void> {
+    while (this.queue.length > 0) {
+      const client = this.client;
+      if (client === undefined) break;
+      const requests = this.takeGroup();
+      let group: Group;
+      try {
+        group = await this.decide(client, requests);
+        if (group.events.length > 0) await this.insert(client, group);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        this.logger.error({ err: error, appends: requests.length }, 'a group of appends failed');
+        for (const request of requests) request.settle({ result: 'unavailable', reason });
+        // Whatever the reason, start from what the database really holds.
+        this.lost(client, reason);
+        break;
+      }
+      this.publish(group);
+    }
+    this.running = false;
+  }
+
+  private takeGroup(): WriteRequest[] {
+    let events = 0;
+    let bytes = 0;
+    let taken = 0;
+    while (taken < this.queue.length && events < GROUP_EVENTS && bytes < GROUP_BYTES) {
+      const request = this.queue[taken++]!;
+      events += request.kind === 'append' ? request.events.length : 1;
+      bytes += request.kind === 'append' ? request.size : 0;
+    }
+    if (taken === this.queue.length) {
+      const all = this.queue;
+      this.queue = [];
+      return all;
+    }
+    return this.queue.splice(0, taken);
+  }
+
+  private async decide(client: pg.Client, requests: readonly WriteRequest[]): Promise<Group> {
+    // The clock may step back; the log's doesn't.
+    const createdMs = (this.lastCreatedMs = Math.max(Date.now(), this.lastCreatedMs));
+    const group: Group = {
+      base: this.head,
+      createdMs,
+      states: new Map(),
+      ids: new Map(),
+      events: [],
+      answers: [],
+    };
+    await this.loadStates(client, requests);
+    for (const request of requests) {
+      let result: AppendResult;
+      if (request.deadline < Date.now() || request.cancelled?.() === true) result = { result: 'timeout' };
+      else result = await this.decideOne(client, group, request);
+      group.answers.push({ request, result });
+    }
+    return group;
+  }
+
+  private async loadStates(client: pg.Client, requests: readonly WriteRequest[]): Promise<void> {
+    const missing = new Set<string>();
+    for (const request of requests) {
+      const base = baseStreamOf(request.stream);
+      if (this.streams.get(base) === undefined) missing.add(base);
+    }
+    if (missing.size === 0) return;
+    for (const [name, state] of await readStreamStates(client, [...missing])) this.streams.set(name, state);
+  }
+
+  private state(group: Group, base: string): StreamState {
+    return group.states.get(base) ?? this.streams.get(base) ?? UNKNOWN_STREAM;
+  }
+
+  private async decideOne(client: pg.Client, group: Group, request: WriteRequest): Promise<AppendResult> {
+    const base = baseStreamOf(request.stream);
+    const isMeta = isMetadataStream(request.stream);
+    const state = this.state(group, base);
+    const head = isMeta
+      ? {
+          lastRevision: state.metaLastRevision,
+          // A metadata stream is gone with its stream.
+          tombstoned: state.tombstoned,
+          softDeleted: false,
+          metaLastRevision: -1,
+        }
+      : state;
+    const ids = request.kind === 'append' ? request.events.map((event) => event.id) : [randomUUID()];
+
+    const older = await this.olderIds(client, state, isMeta, request, head.lastRevision, ids);
+    const decision = checkCommit(head, request.expected, ids, {
+      recentRevisionOf: (id) => {
+        const known = group.ids.get(id) ?? this.recentIds.get(id);
+        return known?.stream === request.stream ? known.revision : undefined;
+      },
+      eventIdAt: (revision) => (isMeta ? undefined : recentIdAt(state, revision)) ?? older?.get(revision),
+    });
+
+    switch (decision.decision) {
+      case 'deleted':
+        return { result: 'stream_deleted' };
+      case 'wrong_expected_revision':
+        return { result: 'wrong_expected_revision', current: decision.current };
+      case 'idempotent':
+        return {
+          result: 'written',
+          revision: decision.last,
+          position:
+            this.positionOf(group, ids.at(-1)!) ?? (await this.readPosition(client, request.stream, decision.last)),
+        };
+      case 'ok':
+        return this.write(group, request, decision.softDeleted);
+    }
+  }
+
+  private write(group: Group, request: WriteRequest, softDeleted: boolean): AppendResult {
+    const { stream } = request;
+    const base = baseStreamOf(stream);
+    switch (request.kind) {
+      case 'append': {
+        const before = this.state(group, base);
+        if (request.events.length === 0) {
+          const current = isMetadataStream(stream) ? before.metaLastRevision : before.lastRevision;
+          return { result: 'written', revision: current, position: group.base + group.events.length };
+        }
+        let revision = isMetadataStream(stream) ? before.metaLastRevision : before.lastRevision;
+        for (const event of request.events) this.add(group, stream, ++revision, event);
+        const position = group.base + group.events.length;
+        this.advance(group, stream, revision, request.events);
+        if (softDeleted) this.undelete(group, base, before.lastRevision + 1);
+        else if (isMetadataStream(stream) && before.softDeleted) this.undelete(group, base, before.lastRevision + 1);
+        return { result: 'written', revision, position };
+      }
+      case 'tombstone': {
+        const event = {
+          id: randomUUID(),
+          type: SYSTEM_EVENT.streamDeleted,
+          isJson: false,
+          data: NO_BYTES,
+          metadata: NO_BYTES,
+        };
+        this.add(group, stream, TOMBSTONE_REVISION, event);
+        group.states.set(base, {
+          ...this.state(group, base),
+          lastRevision: TOMBSTONE_REVISION,
+          tombstoned: true,
+          recentIds: [],
+        });
+        return { result: 'written', revision: TOMBSTONE_REVISION, position: group.base + group.events.length };
+      }
+      case 'delete': {
+        const before = this.state(group, base);
+        if (before.lastRevision < 0 && before.metaLastRevision < 0)
+          return { result: 'wrong_expected_revision', current: -1 };
+        this.writeMetadata(group, stream, Buffer.from(SOFT_DELETE_METADATA));
+        return { result: 'written', revision: before.lastRevision, position: group.base + group.events.length };
+      }
+    }
+  }
+
+  /** A soft-deleted stream comes back: what was deleted stays out of sight. */
+  private undelete(group: Group, base: string, firstRevision: number): void {
+    const raw = this.state(group, base).rawMetadata;
+    const revived = raw === undefined ? undefined : undeleteMetadata(raw, firstRevision);
+    if (revived !== undefined) this.writeMetadata(group, base, revived);
+  }
+
+  private writeMetadata(group: Group, base: string, data: Buffer): void {
+    const event = { id: randomUUID(), type: SYSTEM_EVENT.metadata, isJson: true, data, metadata: NO_BYTES };
+    const stream = metadataStreamOf(base);
+    const revision = this.state(group, base).metaLastRevision + 1;
+    this.add(group, stream, revision, event);
+    this.advance(group, stream, revision, [event]);
+  }
+
+  private add(group: Group, stream: string, revision: number, event: ProposedEvent): void {
+    const position = group.base + group.events.length + 1;
+    const frame = encodeEventFrame(event, stream, revision, position, `${group.createdMs}0000`);
+    group.events.push({ ...event, position, stream, revision, frame });
+    group.ids.set(event.id, { stream, revision, position });
+  }
+
+  private advance(group: Group, stream: string, revision: number, events: readonly ProposedEvent[]): void {
+    const base = baseStreamOf(stream);
+    const before = this.state(group, base);
+    if (!isMetadataStream(stream)) {
+      const recentIds = appendRecentIds(
+        before.recentIds,
+        events.map((event) => event.id),
+      );
+      group.states.set(base, { ...before, lastRevision: revision, recentIds });
+      return;
+    }
+    const rawMetadata = events.at(-1)!.data;
+    const metadata = parseStreamMetadata(rawMetadata);
+    group.states.set(base, {
+      ...before,
+      metaLastRevision: revision,
+      metadata,
+      rawMetadata,
+      softDeleted: metadata.truncateBefore === 'deleted',
+    });
+  }
+
+  /**
+   * Ids that stand where a repeated append would have written, for the ones not in memory. Only an exact revision older
+   * than the last one asks; one unknown id in memory is enough to know that it isn't a repeat.
+   */
+  private async olderIds(
+    client: pg.Client,
+    state: StreamState,
+    isMeta: boolean,
+    request: WriteRequest,
+    last: number,
+    ids: readonly string[],
+  ): Promise<Map<number, string> | undefined> {
+    const { expected } = request;
+    if (expected === 'any' || expected === 'stream_exists' || request.kind !== 'append' || ids.length === 0)
+      return undefined;
+    const from = expected === 'no_stream' ? 0 : expected + 1;
+    if (from > last || state.tombstoned) return undefined;
+    if (!isMeta && recentIdAt(state, from) !== undefined) {
+      if (recentIdAt(state, from) !== ids[0] || recentIdAt(state, from + ids.length - 1) !== undefined)
+        return undefined;
+    }
+    const result = await client.query<{ revision: string; event_id: string }>({
+      name: 'es_ids',
+      text: `SELECT revision::text, event_id FROM eventstore.events
+              WHERE stream = $1 AND revision BETWEEN $2::bigint AND $3::bigint`,
+      values: [request.stream, from, from + ids.length - 1],
+    });
+    return new Map(result.rows.map((row) => [Number(row.revision), row.event_id]));
+  }
+
+  private positionOf(group: Group, id: string): number | undefined {
+    return (group.ids.get(id) ?? this.recentIds.get(id))?.position;
+  }
+
+  private async readPosition(client: pg.Client, stream: string, revision: number): Promise<number> {
+    const result = await client.query<{ position: string }>(
+      'SELECT position::text FROM eventstore.events WHERE stream = $1 AND revision = $2',
+      [stream, revision],
+    );
+    return Number(result.rows[0]?.position ?? 0);
+  }
+
+  private async insert(client: pg.Client, group: Group): Promise<void> {
+    const { events } = group;
+    const starts: number[] = [];
+    const lengths: number[] = [];
+    let at = 1;
+    for (const event of events) {
+      starts.push(at);
+      lengths.push(event.frame.length);
+      at += event.frame.length;
+    }
+    await client.query({
+      ...INSERT,
+      values: [
+        group.base,
+        new Date(group.createdMs).toISOString(),
+        Buffer.concat(events.map((event) => event.frame)),
+        textArray(events.map((event) => event.stream)),
+        `{${events.map((event) => event.revision).join()}}`,
+        `{${events.map((event) => event.id).join()}}`,
+        textArray(events.map((event) => event.type)),
+        `{${events.map((event) => event.isJson).join()}}`,
+        `{${events.map((event) => event.data.length).join()}}`,
+        `{${starts.join()}}`,
+        `{${lengths.join()}}`,
+      ],
+    });
+  }
+
+  private publish(group: Group): void {
+    for (const [base, state] of group.states) this.streams.set(base, state);
+    for (const [id, known] of group.ids) this.recentIds.set(id, known);
+    if (group.events.length > 0) {
+      this.head = group.base + group.events.length;
+      this.stats.events += group.events.length;
+      this.stats.groups++;
+      this.stats.largestGroup = Math.max(this.stats.largestGroup, group.events.length);
+      // What a subscriber needs; the parts the frame was made of may go.
+      this.onCommitted(
+        group.events.map(({ position, stream, revision, type, frame }) => ({
+          position,
+          stream,
+          revision,
+          type,
+          frame,
+        })),
+      );
+    }
+    this.stats.appends += group.answers.length;
+    for (const { request, result } of group.answers) request.settle(result);
+  }
+
+  private lost(client: pg.Client, reason: string): void {
+    if (this.client !== client) return;
+    this.client = undefined;
+    const waiting = this.queue;
+    this.queue = [];
+    for (const request of waiting) request.settle({ result: 'unavailable', reason });
+    void client.end().catch(() => undefined);
+    if (!this.closed) this.reconnecting ??= this.reconnect();
+  }
+
+  private async reconnect(): Promise<void> {
+    this.logger.warn('the writer lost Postgres; reconnecting');
+    for (let delay = 50; !this.closed; delay = Math.min(delay * 2, 2_000)) {
+      let client: pg.Client | undefined;
+      try {
+        client = await connect(this.databaseUrl);
+        await lockWriter(client, 30_000);
+        await this.start(client);
+        this.stats.reconnects++;
+        this.logger.info({ head: this.head }, 'the writer is back');
+        break;
+      } catch (error) {
+        void client?.end().catch(() => undefined);
+        this.logger.warn({ err: error }, 'Postgres is still away');
+        await new Promise((resolve) => setTimeout(resolve, delay));
+      }
+    }
+    this.reconnecting = undefined;
+    if (this.closed) await this.client?.end().catch(() => undefined);
+  }
+
+  /** Lets the commit under way finish, refuses what is queued, and gives up the lock. */
+  async close(): Promise<void> {
+    this.closed = true;
+    const waiting = this.queue;
+    this.queue = [];
+    for (const request of waiting) request.settle({ result: 'unavailable', reason: 'the event store shuts down' });
+    while (this.running) await new Promise((resolve) => setTimeout(resolve, 2));
+    await this.reconnecting;
+    const client = this.client;
+    this.client = undefined;
+    await client?.end().catch(() => undefined);
+  }
+}
+
+/** A Postgres array literal. */
+function textArray(values: readonly string[]): string {
+  return `{${values.map((value) => `"${value.replace(/[\\"]/g, '\\$&')}"`).join()}}`;
+}
