@@ -9,5 +9,14 @@ export {
   type TransactionOptions,
   withTransaction,
 } from './pool.js';
-export { type EmbeddedPostgres, ensureDatabase, startPostgres, type StartPostgresOptions } from './server.js';
+export { lockHolder, type LockHolder, takeLock } from './lock-file.js';
+export { locateBinaries } from './binaries.js';
+export { isAlive } from './pid-file.js';
+export {
+  type EmbeddedPostgres,
+  ensureDatabase,
+  startPostgres,
+  type StartPostgresOptions,
+  stopOrphan,
+} from './server.js';
 export { DURABILITY } from './settings.js';

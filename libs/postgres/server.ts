@@ -23,7 +23,8 @@ import pg from 'pg';
 import { type Account, accountCan, chooseAccount, localAccounts } from './account.js';
 import { type Binaries, locateBinaries } from './binaries.js';
 import { PostgresError } from './errors.js';
-import { isAlive, programName, readPidFile, startStamp } from './pid-file.js';
+import { takeLock } from './lock-file.js';
+import { isAlive, programName, readPidFile } from './pid-file.js';
 import { serverSettings, socketPathFits } from './settings.js';
 
 /** The one superuser of an embedded server; its password is generated when the data folder is made. */
@@ -112,7 +113,12 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Embe
   const isRoot = process.getuid?.() === 0;
   // Root's Postgres runs as someone else, who must be able to pass through (not list) this folder.
   mkdirSync(dataDir, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
-  const release = claim(join(dataDir, 'owner.json'), dataDir);
+  const release = takeLock(join(dataDir, 'owner.json'), (pid) => {
+    return new PostgresError(
+      'POSTGRES_IN_USE',
+      `${dataDir} is in use by process ${pid}. Stop that one first, or choose another PICTURELOCK_HOME.`,
+    );
+  });
   try {
     const place = settle(dataDir, options.relocationRoot ?? '/var/lib/picturelock', log);
     const binaries = locateBinaries({
@@ -138,29 +144,6 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Embe
   } catch (error) {
     release();
     throw error;
-  }
-}
-
-/** One launcher per data folder: notes our pid, refuses when another live launcher's is there. Returns the undo. */
-function claim(path: string, dataDir: string): () => void {
-  const me = JSON.stringify({ pid: process.pid, stamp: startStamp(process.pid) });
-  for (let attempt = 0; ; attempt++) {
-    try {
-      writeFileSync(path, me, { flag: 'wx', mode: 0o600 });
-      return () => {
-        if (existsSync(path) && readFileSync(path, 'utf8') === me) rmSync(path, { force: true });
-      };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 3) throw error;
-      const other = readJson<{ pid: number; stamp: string }>(path);
-      if (other && isAlive(other.pid) && startStamp(other.pid) === other.stamp) {
-        throw new PostgresError(
-          'POSTGRES_IN_USE',
-          `${dataDir} is in use by process ${other.pid}. Stop that one first, or choose another PICTURELOCK_HOME.`,
-        );
-      }
-      rmSync(path, { force: true });
-    }
   }
 }
 
@@ -534,6 +517,16 @@ async function tryLaunch(input: {
   } finally {
     closeSync(logFile);
   }
+}
+
+/** Ends the server that a launcher left running in `dataDir`, if there is one; true when there was. */
+export async function stopOrphan(dataDir: string): Promise<boolean> {
+  const pointer = join(dataDir, 'RELOCATED');
+  const base = existsSync(pointer) ? readFileSync(pointer, 'utf8').trim() : dataDir;
+  const postmaster = readPidFile(join(base, 'data', 'postmaster.pid'));
+  if (!postmaster || !isAlive(postmaster.pid) || !programName(postmaster.pid).startsWith('postgres')) return false;
+  await end(postmaster.pid);
+  return true;
 }
 
 /** Ends a postmaster: fast, then immediate, then killed (its backends notice and go). */

@@ -4,6 +4,15 @@ import { redact, redactText } from './redact.js';
 
 export type { Logger } from 'pino';
 
+function stdout(): DestinationStream {
+  const stream = destination({ dest: 1, sync: true });
+  // A reader that went away (the launcher was killed) must not keep us from stopping in order.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  return stream;
+}
+
 /**
  * One JSON object per line on stdout (or `stream`), with `name`, `pid`, ISO time; secrets are masked wherever they stand,
  * errors carry their whole chain of causes.
@@ -33,7 +42,7 @@ export function createLogger(name: string, settings: Pick<Settings, 'logLevel'>,
       },
     },
     // Synchronous: the last words of a process that dies must get out.
-    stream ?? destination({ dest: 1, sync: true }),
+    stream ?? stdout(),
   );
   // Children inherit this from the root; pino applies no formatter to what they are bound to.
   const child = logger.child as unknown as (this: Logger, bindings: object, options?: object) => Logger;
