@@ -309,7 +309,7 @@ class Messages {
     let text = (match ? match[3]! : line.trim()).slice(0, MAX_MESSAGE_CHARS);
     for (const path of this.hide) text = text.replaceAll(`file:${path}`, 'input').replaceAll(path, 'input');
     if (!text || text.startsWith('Last message repeated')) return;
-    const message = source ? `${source}: ${text}` : text;
+    const message = source && source !== 'NULL' ? `${source}: ${text}` : text;
     keep(this.last, message);
     if (!match || match[2] === 'info') return;
     keep(match[2] === 'warning' ? this.warnings : this.errors, message);

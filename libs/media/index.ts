@@ -8,4 +8,3 @@ export * from './transcode.js';
 export * from './serve.js';
 export * from './signedUrl.js';
 export * from './ffmpeg.js';
-export * from './blobs-s3.js';

@@ -49,6 +49,8 @@ export const VideoTrackSchema = z.object({
   /** Frames per second; of variable-rate media the average, snapped to a usual rate when within 1 %. */
   rate: rational,
   variableRate: z.boolean(),
+  /** When the first frame is shown, seconds after the start of the file; 0 in nearly all files. */
+  startSeconds: z.number(),
 });
 
 /** JSON-safe description of a file; what an event and an upload record carry. */
@@ -153,6 +155,7 @@ const FfprobeStreamSchema = z.object({
   avg_frame_rate: z.string().optional(),
   time_base: z.string().optional(),
   duration_ts: count,
+  start_time: seconds,
   duration: seconds,
   nb_frames: count,
   channels: count,
@@ -165,7 +168,7 @@ const FfprobeStreamSchema = z.object({
 type FfprobeStream = z.infer<typeof FfprobeStreamSchema>;
 const FfprobeOutputSchema = z.object({
   streams: z.array(FfprobeStreamSchema),
-  format: z.object({ duration: seconds, tags }),
+  format: z.object({ start_time: seconds, duration: seconds, tags }),
   frames: z.array(z.looseObject({ tags })).optional(),
 });
 type FfprobeOutput = z.infer<typeof FfprobeOutputSchema>;
@@ -349,6 +352,7 @@ function videoTrack(
     fieldOrder: fieldOrder.parse(stream.field_order ?? null),
     rate,
     variableRate: !image && variableRate,
+    startSeconds: image ? 0 : Math.max(0, (stream.start_time ?? 0) - (raw.format.start_time ?? 0)),
   };
 }
 
