@@ -1,2 +1,3 @@
 /** Credentials, sessions, person keys and remembered refusals: what must never be an event. */
+export { openSecrets } from './open.js';
 export * from './types.js';

@@ -41,6 +41,8 @@ export type SecretsErrorCode =
   | 'PERSON_KEY_MISSING'
   /** Not a ciphertext of ours, of another person or place, or changed since. */
   | 'CIPHERTEXT_INVALID'
+  /** A session for someone who was disabled since they logged in. */
+  | 'USER_DISABLED'
   /** A key backup that is not one, or was changed. */
   | 'KEY_BACKUP_INVALID';
 
@@ -89,8 +91,18 @@ export interface PersonKeys {
   onErased(callback: (personId: string) => void): () => void;
   /** All keys (still wrapped by the master key) and erasures as JSON Lines, for a backup apart from the data. */
   exportKeys(): Promise<string>;
-  /** Adds the keys of a backup that are missing here. Erasures of both sides, and `erasures`, win over keys. */
-  importKeys(backup: string, erasures?: readonly Erasure[]): Promise<{ keys: number; erasures: number }>;
+  /**
+   * Adds the keys of a backup that are missing here; erasures of both sides, and `erasures`, win over keys. Before anything
+   * is served. `conflicts`: persons who have another key here, which stays.
+   */
+  importKeys(
+    backup: string,
+    erasures?: readonly Erasure[],
+  ): Promise<{
+    keys: number;
+    erasures: number;
+    conflicts: number;
+  }>;
 }
 
 /** `personId` of a ciphertext of ours, else undefined. */
