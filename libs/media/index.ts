@@ -5,6 +5,7 @@ export * from './probe.js';
 export * from './blobs.js';
 export * from './uploads.js';
 export * from './transcode.js';
+export * from './range.js';
 export * from './serve.js';
 export * from './signedUrl.js';
 export * from './ffmpeg.js';
