@@ -12,4 +12,14 @@ export interface ReadModel {
   readonly entities: readonly EntityClass[];
   /** Stream categories. */
   readonly categories: readonly string[];
+  /** Name of the read model that this one is a scratch copy of. */
+  readonly copyOf?: string;
 }
+
+/** The same read model in a schema and with a checkpoint of its own, to compare a clean rebuild with the live rows. */
+export const scratchCopy = (model: ReadModel, suffix = 'verify'): ReadModel => ({
+  ...model,
+  name: `${model.name}_${suffix}`,
+  schema: `${model.schema}_${suffix}`,
+  copyOf: model.name,
+});

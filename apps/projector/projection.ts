@@ -1,0 +1,49 @@
+import type { AnyEvent, RecordedEvent } from '#libs/events/catalogue/index.js';
+import type { ReadModel } from '#libs/read-models/index.js';
+import type { Bulk } from './bulk.js';
+
+/** A recorded event of one type. */
+export type EventOf<T extends AnyEvent['type']> = RecordedEvent<Extract<AnyEvent, { type: T }>>;
+
+/** One handler for each event type that the read model cares about; others only move the checkpoint. */
+export type Handlers = {
+  readonly [T in AnyEvent['type']]?: (event: EventOf<T>) => void | Promise<void>;
+};
+
+export interface BatchContext {
+  readonly bulk: Bulk;
+  /** Writes what was collected so far, in the batch's transaction; for the rare handler that needs it in the tables. */
+  flush(): Promise<void>;
+}
+
+export interface BatchHandlers {
+  readonly on: Handlers;
+  /** After the last event of the batch, before the rows are written. */
+  readonly end?: () => void;
+}
+
+/**
+ * Fills one read model. Handlers are begun anew for each batch, so what they remember lasts for the batch only; the rows
+ * must not depend on where batches end.
+ */
+export interface Projection {
+  readonly model: ReadModel;
+  begin(context: BatchContext): BatchHandlers;
+}
+
+/** Category of a stream, as in `version` for `version-<id>`. */
+export const categoryOf = (stream: string): string => {
+  const dash = stream.indexOf('-');
+  return dash < 0 ? stream : stream.slice(0, dash);
+};
+
+/** Applies events to a projection's bulk, in order. */
+export async function applyEvents(handlers: BatchHandlers, events: readonly RecordedEvent[]): Promise<void> {
+  for (const event of events) {
+    const handler = handlers.on[event.type as AnyEvent['type']] as
+      ((event: RecordedEvent) => void | Promise<void>) | undefined;
+    const waiting = handler?.(event);
+    if (waiting) await waiting;
+  }
+  handlers.end?.();
+}
