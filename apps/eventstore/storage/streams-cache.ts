@@ -10,7 +10,7 @@ export type StreamState = StreamHead & {
   recentIds: readonly string[];
 };
 
-const RECENT_IDS_PER_STREAM = 64;
+const RECENT_IDS_PER_STREAM = 32;
 
 export const UNKNOWN_STREAM: StreamState = {
   lastRevision: -1,
@@ -32,7 +32,7 @@ export function recentIdAt(state: StreamState, revision: number): string | undef
   return state.recentIds[state.recentIds.length - 1 - (state.lastRevision - revision)];
 }
 
-/** A map that forgets its oldest entries: first in, first out. */
+/** A map that forgets the entries written longest ago. */
 export class BoundedMap<V> {
   private readonly map = new Map<string, V>();
 
@@ -47,6 +47,8 @@ export class BoundedMap<V> {
   }
 
   set(key: string, value: V): void {
+    // Deleted first, so that a busy entry moves to the young end.
+    this.map.delete(key);
     this.map.set(key, value);
     if (this.map.size > this.limit) {
       const oldest = this.map.keys().next();
