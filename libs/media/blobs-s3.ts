@@ -22,6 +22,7 @@ import {
   checkOrganisation,
   hashFile,
   hexOf,
+  isMismatch,
   type BlobHash,
   type BlobRef,
   type BlobStore,
@@ -91,9 +92,11 @@ export class S3BlobStore implements BlobStore {
       const known = expected.verified && expected.hash ? { hash: expected.hash, size: (await stat(file)).size } : null;
       const ref = checkExpected(known ?? (await hashFile(file)), expected);
       if (!(await this.has(org, ref.hash))) await this.upload(this.keyOf(org, ref.hash), file, ref.size);
+      await unlink(file);
       return ref;
-    } finally {
-      await unlink(file).catch(() => undefined);
+    } catch (error) {
+      if (isMismatch(error)) await unlink(file).catch(() => undefined);
+      throw error;
     }
   }
 

@@ -30,7 +30,10 @@ export interface ByteRange {
  * DISK_FULL) or the storage's own error; an organisation or hash that is not well-formed throws TypeError.
  */
 export interface BlobStore {
-  /** Takes over a finished local file: hashed unless `expected.hash` is trusted (`verified`), durable, removed from `file`. */
+  /**
+   * Takes over a finished local file: hashed unless `expected.hash` is trusted (`verified`), durable, then gone from `file`. A file
+   * that is not the announced one is removed too; after any other failure it is still there, to try again.
+   */
   putFile(
     org: string,
     file: string,
@@ -88,6 +91,10 @@ export function checkExpected(actual: BlobRef, expected: ExpectedBlob): BlobRef 
 
 function notFound(): MediaFailure {
   return new MediaFailure({ code: 'BLOB_NOT_FOUND', message: 'There is no such blob.' });
+}
+
+export function isMismatch(error: unknown): boolean {
+  return error instanceof MediaFailure && error.code === 'HASH_MISMATCH';
 }
 
 /** MediaFailure DISK_FULL in place of ENOSPC and EDQUOT. */
@@ -149,8 +156,7 @@ export class LocalBlobStore implements BlobStore {
       await syncPath(dirname(target));
       return ref;
     } catch (error) {
-      // The file is taken over either way, unless it was never there.
-      await unlink(file).catch(() => undefined);
+      if (isMismatch(error)) await unlink(file).catch(() => undefined);
       throw storageFailure(error);
     }
   }

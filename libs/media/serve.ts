@@ -100,7 +100,7 @@ export function sendJson(response: ServerResponse, status: number, body: { code:
 /** RFC 6266: an ASCII fallback and the real name. */
 function contentDisposition(name: string): string {
   const ascii = name.replace(/[^\x20-\x7e]|["\\%]/g, '_');
-  const encoded = encodeURIComponent(name.toWellFormed()).replace(
+  const encoded = encodeURIComponent(Buffer.from(name).toString()).replace(
     /['()*]/g,
     (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
   );
