@@ -284,7 +284,7 @@ function decide(command: DeliverableCommand, state: DeliverableState): readonly 
     }
     case 'RecordStageWithdrawal': {
       const { versionId, currentVersionId } = command.data;
-      if (stage.versionId !== versionId) return [];
+      if (stage.versionId !== versionId || currentVersionId === versionId) return [];
       const result = (currentVersionId && stage.outcomes.get(currentVersionId)) || 'PENDING';
       append.record(stageId, currentVersionId, result);
       // Who has begun to work again, or has not begun, is not moved by a withdrawal.

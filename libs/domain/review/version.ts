@@ -11,6 +11,7 @@ import {
   DecisionRecorded,
   DecisionWithdrawn,
   id,
+  isRefusal,
   VersionClosed,
   VersionOpened,
   type ApprovalPolicy,
@@ -183,7 +184,6 @@ function findComment(state: Existing, commentId: string, path: Path): Comment | 
   if (comment.deleted) return refused('COMMENT_DELETED', 'The comment was deleted.', { path });
   return comment;
 }
-const isNo = (value: object): value is Refusal => 'refused' in value;
 
 const taken = (what: string, path: Path): Refusal =>
   refused('ALREADY_EXISTS', `The id of this ${what} is taken.`, { path });
@@ -219,7 +219,7 @@ function addComment(state: Existing, data: Data<'AddComment'>, authorId: string)
   if (state.comments.has(commentId)) return taken('comment', ['commentId']);
   if (parentId !== null) {
     const parent = findComment(state, parentId, ['parentId']);
-    if (isNo(parent)) return parent;
+    if (isRefusal(parent)) return parent;
   }
   if (isBlank(text) && annotations.length === 0) return textRequired('A comment without a drawing needs words.');
   const refusal = checkRange(state, range, ['range']);
@@ -246,7 +246,7 @@ function addComment(state: Existing, data: Data<'AddComment'>, authorId: string)
 function editComment(state: Existing, data: Data<'EditComment'>, userId: string | null): Result {
   const { commentId, text, mentions } = data;
   const comment = findComment(state, commentId, ['commentId']);
-  if (isNo(comment)) return comment;
+  if (isRefusal(comment)) return comment;
   if (comment.authorId !== userId) return refused('NOT_AUTHOR', 'Only its author can edit a comment.');
   if (isBlank(text)) return textRequired('A comment cannot be emptied; delete it instead.');
   const same = text === comment.text && mentions.join() === comment.mentions.join();
@@ -271,7 +271,7 @@ function settleComment(
 ): Result {
   if (state.closed?.reason === 'WITHDRAWN') return locked(state);
   const comment = findComment(state, commentId, ['commentId']);
-  if (isNo(comment)) return comment;
+  if (isRefusal(comment)) return comment;
   const resolved = type === 'ResolveComment';
   if (comment.resolved === resolved) return [];
   return [{ type: resolved ? 'CommentResolved' : 'CommentReopened', data: { ...refOf(state), commentId } }];
@@ -281,7 +281,7 @@ function addAnnotation(state: Existing, data: Data<'AddAnnotation'>, authorId: s
   const { annotationId, commentId, range, shape, style } = data;
   if (state.annotations.has(annotationId)) return taken('annotation', ['annotationId']);
   const comment = findComment(state, commentId, ['commentId']);
-  if (isNo(comment)) return comment;
+  if (isRefusal(comment)) return comment;
   const refusal = checkRange(state, range, ['range']);
   if (refusal) return refusal;
   return [
@@ -299,7 +299,7 @@ function switchAnnotation(
   if (!annotation) return refused('ANNOTATION_NOT_FOUND', 'The version has no such annotation.', { path });
   const { commentId, authorId } = annotation;
   const comment = findComment(state, commentId, path);
-  if (isNo(comment)) return comment;
+  if (isRefusal(comment)) return comment;
   if (authorId !== actor.userId && !can(actor.role, 'annotation.moderate')) {
     return refused('NOT_AUTHOR', 'Only its author or an administrator can take a drawing away or bring it back.');
   }
