@@ -1,0 +1,63 @@
+import type { RecordedEvent } from '#libs/events/catalogue/index.js';
+import type { ReadModel } from '#libs/read-models/index.js';
+
+const titled = (model: ReadModel): string => `${model.name} version ${model.version}`;
+
+/** Somebody else moved the checkpoint: two runners wrote one projection, and this one lost. Nothing was written. */
+export class CheckpointMoved extends Error {
+  readonly code = 'CHECKPOINT_MOVED';
+  constructor(model: ReadModel, expected: bigint | null) {
+    super(`The checkpoint of ${titled(model)} is no longer at ${expected ?? 'the start'}: somebody else writes it`);
+  }
+}
+
+/** A handler, or the database, does not take an event, however often it is tried. Everything before it is written. */
+export class EventFailed extends Error {
+  readonly code = 'EVENT_FAILED';
+  constructor(
+    model: ReadModel,
+    readonly event: RecordedEvent,
+    cause: unknown,
+  ) {
+    super(
+      `${titled(model)} can't process ${event.type} (event ${event.id}, ${event.revision}@${event.stream}, position ${event.position}): ${
+        cause instanceof Error ? cause.message : String(cause)
+      }`,
+      { cause },
+    );
+  }
+}
+
+/** The checkpoint is after the end of the log: the log was replaced or restored, the rows are of another one. */
+export class CheckpointAheadOfLog extends Error {
+  readonly code = 'CHECKPOINT_AHEAD_OF_LOG';
+  constructor(model: ReadModel, position: bigint, head: bigint) {
+    super(`${titled(model)} is at ${position}, but the log ends at ${head}: rebuild the projection`);
+  }
+}
+
+/** A rebuild needs the projection for itself. */
+export class ProjectionInUse extends Error {
+  readonly code = 'PROJECTION_IN_USE';
+  constructor(model: ReadModel) {
+    super(`A projector is running ${titled(model)}: stop it first`);
+  }
+}
+
+/**
+ * Errors that say nothing about the event: the server is away, going down, full or out of connections, or the transaction
+ * was the loser of a deadlock. They go away by waiting.
+ */
+export function isTransient(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  if (typeof code !== 'string') return false;
+  if (/^(08|53|58)/.test(code)) return true;
+  return (
+    ['57P01', '57P02', '57P03', '57P05', '57014', '40001', '40P01', '55P03', '3D000', '25P03'].includes(code) ||
+    /^E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_)/.test(code)
+  );
+}
+
+/** The tables, their schema or the checkpoint are gone: somebody dropped the read model. */
+export const isDropped = (error: unknown): boolean =>
+  ['42P01', '3F000'].includes(String((error as { code?: unknown }).code));

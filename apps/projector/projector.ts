@@ -1,0 +1,290 @@
+import type { EventBatch, EventLog, LogSubscription } from '#libs/events/log/types.js';
+import { createPool } from '#libs/postgres/index.js';
+import { CheckpointAheadOfLog } from './errors.js';
+import type { Projection } from './projection.js';
+import { PROJECTIONS } from './projections/index.js';
+import { type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
+
+export interface ProjectorOptions {
+  readonly log: EventLog;
+  /** Database of the read models. */
+  readonly url: string;
+  /** Default: every projection of this build. */
+  readonly projections?: readonly Projection[];
+  /** Largest batch, in events: one transaction each. */
+  readonly maxBatch?: number;
+  readonly logger?: ProjectorLogger;
+}
+
+export interface ProjectionStatus {
+  readonly name: string;
+  readonly version: number;
+  readonly state: ProjectionState;
+  readonly position: bigint | null;
+  /** Events written since the start of the process. */
+  readonly events: number;
+  readonly batches: number;
+  readonly lastEventAt: Date | undefined;
+  readonly failure: Error | undefined;
+}
+
+export interface Projector {
+  status(): readonly ProjectionStatus[];
+  /** Resolves when every projection is at the position or after it. Rejects when one fails or the projector stops. */
+  reached(position: bigint): Promise<void>;
+  /** Resolves when every projection leads: there is no other projector. */
+  leads(): Promise<void>;
+  /** Finishes the batches under way. */
+  stop(): Promise<void>;
+}
+
+const MAX_BATCH = 2_000;
+/** Projections that become ready together share a reader from the start. */
+const JOIN_WINDOW_MS = 20;
+const RESTART_MS = 500;
+
+/**
+ * Runs projections. Those at the same point share one read of the log; one that lags, or is new, reads by itself, only what
+ * concerns it, until it has caught up.
+ */
+export function startProjector(options: ProjectorOptions): Projector {
+  const running = new RunningProjector(options);
+  running.start();
+  return running;
+}
+
+/** One subscription and the projections it feeds. */
+class Reader {
+  readonly members: Set<Worker>;
+  #subscription: LogSubscription | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(members: readonly Worker[]) {
+    this.members = new Set(members);
+  }
+
+  start(options: {
+    log: EventLog;
+    categories: readonly string[];
+    maxBatch: number;
+    onBatch: (batch: EventBatch) => void;
+    onEnd: (error: unknown) => void;
+    onConnection: (state: 'connected' | 'lost', error?: unknown) => void;
+  }): void {
+    this.#subscription = options.log.subscribe({
+      after: earliest([...this.members]),
+      categories: options.categories,
+      maxBatch: options.maxBatch,
+      onBatch: async (batch) => {
+        await Promise.all([...this.members].map((member) => member.apply(batch)));
+        options.onBatch(batch);
+      },
+      onConnection: options.onConnection,
+    });
+    const end = (error?: unknown): void => {
+      if (!this.#stopping) options.onEnd(error);
+    };
+    this.#subscription.done.then(() => end(), end);
+  }
+
+  /** Resolves when the batch under way is done. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#subscription?.stop() ?? Promise.resolve());
+  }
+}
+
+const at = (worker: Worker): bigint => worker.position ?? -1n;
+const earliest = (workers: readonly Worker[]): bigint | null => {
+  const position = workers.map(at).reduce((a, b) => (a < b ? a : b));
+  return position < 0n ? null : position;
+};
+
+class RunningProjector implements Projector {
+  readonly #abort = new AbortController();
+  readonly #pool;
+  readonly #workers: readonly Worker[];
+  readonly #categories: readonly string[];
+  readonly #waiting = new Set<() => void>();
+  /** Workers without a reader; true for those that have caught up by themselves. */
+  readonly #joining = new Map<Worker, boolean>();
+  #main: Reader | undefined;
+  readonly #lagging = new Set<Reader>();
+  #joinTimer: NodeJS.Timeout | undefined;
+  #regrouping: Promise<void> = Promise.resolve();
+  #runs: Promise<void>[] = [];
+  #stopped: Promise<void> | undefined;
+
+  constructor(private readonly options: ProjectorOptions) {
+    const projections = options.projections ?? PROJECTIONS;
+    this.#pool = createPool(options.url, {
+      max: 2,
+      applicationName: 'picturelock projector',
+      onError: (error) => options.logger?.warn({ err: error }, 'idle database connection lost'),
+    });
+    this.#categories = [...new Set(projections.flatMap(({ model }) => model.categories))];
+    this.#workers = projections.map(
+      (projection) =>
+        new Worker(projection, {
+          url: options.url,
+          pool: this.#pool,
+          signal: this.#abort.signal,
+          logger: options.logger,
+          admit: (worker) => this.#join(worker, false),
+          dismiss: (worker) => this.#leave(worker),
+          changed: () => this.#waiting.forEach((check) => check()),
+        }),
+    );
+  }
+
+  start(): void {
+    this.#runs = this.#workers.map((worker) => worker.run());
+  }
+
+  status(): readonly ProjectionStatus[] {
+    return this.#workers.map((worker) => ({
+      name: worker.name,
+      version: worker.projection.model.version,
+      state: worker.state,
+      position: worker.position,
+      events: worker.events,
+      batches: worker.batches,
+      lastEventAt: worker.lastEventAt,
+      failure: worker.failure,
+    }));
+  }
+
+  reached(position: bigint): Promise<void> {
+    return this.#until((worker) => worker.state === 'leading' && at(worker) >= position);
+  }
+
+  leads(): Promise<void> {
+    return this.#until((worker) => worker.state === 'leading');
+  }
+
+  stop(): Promise<void> {
+    return (this.#stopped ??= (async () => {
+      clearTimeout(this.#joinTimer);
+      this.#joinTimer = undefined;
+      const regrouped = this.#regrouping;
+      const readers = [this.#main, ...this.#lagging];
+      await Promise.all(readers.map((reader) => reader?.stop()));
+      await regrouped;
+      await Promise.all([this.#main, ...this.#lagging].map((reader) => reader?.stop()));
+      this.#abort.abort();
+      await Promise.all(this.#runs);
+      await this.#pool.end();
+    })());
+  }
+
+  #until(condition: (worker: Worker) => boolean): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const check = (): void => {
+        const ended = this.#workers.find(({ state }) => state === 'failed' || state === 'stopped');
+        if (ended) reject(ended.failure ?? new Error('The projector was stopped'));
+        else if (this.#workers.every(condition)) resolve();
+        else return;
+        this.#waiting.delete(check);
+      };
+      this.#waiting.add(check);
+      check();
+    });
+  }
+
+  #join(worker: Worker, caughtUp: boolean): void {
+    if (this.#stopped) return;
+    this.#joining.set(worker, caughtUp);
+    this.#joinTimer ??= setTimeout(() => {
+      this.#joinTimer = undefined;
+      this.#regrouping = this.#regrouping.then(() => this.#regroup());
+    }, JOIN_WINDOW_MS);
+  }
+
+  #leave(worker: Worker): void {
+    this.#joining.delete(worker);
+    for (const reader of [this.#main, ...this.#lagging]) {
+      if (!reader?.members.delete(worker) || reader.members.size > 0) continue;
+      this.#lagging.delete(reader);
+      if (this.#main === reader) this.#main = undefined;
+      // Not awaited: this may be called while the reader's batch is under way.
+      void reader.stop();
+    }
+  }
+
+  /** Gives every worker without a reader one: the common one when it is as far, else one of its own. */
+  async #regroup(): Promise<void> {
+    const main = this.#main;
+    await main?.stop();
+    if (this.#stopped) return;
+    const joining = [...this.#joining].filter(([worker]) => worker.state === 'leading');
+    this.#joining.clear();
+    // What the readers handle may have ended some members meanwhile.
+    const together = [
+      ...(main?.members ?? []),
+      ...joining.filter(([, caughtUp]) => caughtUp).map(([worker]) => worker),
+    ];
+    const others = joining.filter(([, caughtUp]) => !caughtUp).map(([worker]) => worker);
+    const furthest = (together.length > 0 ? together : others).map(at).reduce((a, b) => (a > b ? a : b), -1n);
+    const behind = new Map<bigint, Worker[]>();
+    for (const worker of others)
+      if (at(worker) >= furthest) together.push(worker);
+      else behind.set(at(worker), [...(behind.get(at(worker)) ?? []), worker]);
+
+    this.#main = undefined;
+    if (together.length > 0) {
+      this.#main = new Reader(together);
+      this.#start(this.#main, this.#categories, () => undefined);
+    }
+    for (const workers of behind.values()) {
+      const reader = new Reader(workers);
+      this.#lagging.add(reader);
+      this.options.logger?.info(
+        { projections: workers.map(({ name }) => name), position: String(workers[0]!.position) },
+        'projections lag: catching up by themselves',
+      );
+      const categories = [...new Set(workers.flatMap(({ projection }) => projection.model.categories))];
+      this.#start(reader, categories, (batch) => {
+        // A batch that isn't full ends at the head of the log, or near it.
+        if (!batch.live && batch.events.length >= (this.options.maxBatch ?? MAX_BATCH)) return;
+        this.#lagging.delete(reader);
+        for (const worker of reader.members) this.#join(worker, true);
+        reader.members.clear();
+        void reader.stop();
+      });
+    }
+  }
+
+  #start(reader: Reader, categories: readonly string[], onBatch: (batch: EventBatch) => void): void {
+    const { log, logger, maxBatch = MAX_BATCH } = this.options;
+    const restart = (error: unknown): void => {
+      if (this.#stopped) return;
+      logger?.error({ err: error }, 'the subscription ended by itself: starting it again');
+      setTimeout(() => {
+        this.#lagging.delete(reader);
+        if (this.#main === reader) this.#main = undefined;
+        for (const worker of reader.members) this.#join(worker, false);
+        reader.members.clear();
+      }, RESTART_MS).unref();
+    };
+    reader.start({
+      log,
+      categories,
+      maxBatch,
+      onBatch,
+      onEnd: restart,
+      onConnection: (state, error) => {
+        if (state === 'lost') logger?.warn({ err: error }, 'the event store is away: projections pause');
+        else void this.#compareWithHead(reader);
+      },
+    });
+  }
+
+  /** Rows of another log are worse than none. */
+  async #compareWithHead(reader: Reader): Promise<void> {
+    // Positions first: the head can only have moved on since.
+    const positions = [...reader.members].map((worker) => [worker, at(worker)] as const);
+    const head = await this.options.log.head().catch(() => undefined);
+    if (head === undefined) return;
+    for (const [worker, position] of positions)
+      if (position > head) worker.fail(new CheckpointAheadOfLog(worker.projection.model, position, head));
+  }
+}
