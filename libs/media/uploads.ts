@@ -139,7 +139,7 @@ const StoredSchema = z.object({
 });
 type Stored = z.infer<typeof StoredSchema>;
 
-/** What @tus/server sends when it is thrown. An Error, as streams replace anything else that is thrown through them. */
+/** What @tus/server sends when it is thrown. */
 class TusError extends Error {
   constructor(
     readonly status_code: number,
@@ -178,6 +178,7 @@ export async function createUploadService(options: UploadServiceOptions): Promis
       await uploads.admit(upload, caller);
       return {};
     },
+    onResponseError: (request) => uploads.takeFailure(/([0-9a-f]{32})\/?$/.exec(new URL(request.url).pathname)?.[1]),
     onUploadFinish: async (_request, upload) => {
       const record = await uploads.complete(upload.id);
       if (record?.state === 'REFUSED') throw tusError(record.refusal!.code, record.refusal!.message);
@@ -236,6 +237,8 @@ class Uploads extends DataStore implements UploadRegistry {
   private readonly digests = new Map<string, { digest: Hash; offset: number }>();
   private readonly writing = new Map<string, Promise<unknown>>();
   private readonly completing = new Map<string, Promise<Stored | null>>();
+  /** Why receiving stopped: the stream between us and @tus/server turns what we throw into “aborted”. */
+  private readonly failures = new Map<string, TusError>();
   private admission: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly options: UploadServiceOptions) {
@@ -460,7 +463,10 @@ class Uploads extends DataStore implements UploadRegistry {
       }
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      throw code === 'ENOSPC' || code === 'EDQUOT' ? tusError('DISK_FULL', 'The server has run out of room.') : error;
+      const full = code === 'ENOSPC' || code === 'EDQUOT';
+      const failure = full ? tusError('DISK_FULL', 'The server has run out of room.') : error;
+      if (failure instanceof TusError) this.failures.set(id, failure);
+      throw failure;
     } finally {
       if (running) this.digests.set(id, { digest: running.digest, offset: position });
       else this.digests.delete(id);
@@ -506,6 +512,13 @@ class Uploads extends DataStore implements UploadRegistry {
     await unlink(this.bytesPath(id)).catch(() => undefined);
     await unlink(this.recordPath(id)).catch(() => undefined);
     this.digests.delete(id);
+  }
+
+  /** The reason a request for this upload failed, once. */
+  takeFailure(id: string | undefined): TusError | undefined {
+    const failure = id === undefined ? undefined : this.failures.get(id);
+    if (id !== undefined) this.failures.delete(id);
+    return failure;
   }
 
   // ── completion ──
