@@ -4,8 +4,10 @@ import { pino, type Logger } from 'pino';
 import { StartRefused } from './errors.js';
 import { startHttp } from './http.js';
 import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appends.js';
+import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
 import { read } from './rpc/reads.js';
+import { rpc } from './rpc/status.js';
 import { assertDurable, connect, lockWriter, migrate } from './storage/database.js';
 import { EventLog } from './storage/event-log.js';
 
@@ -36,6 +38,8 @@ const WRITE_TIMEOUT_MS = 10_000;
 /** As the real server's largest log record. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024;
 
+const SHUTDOWN_MS = 500;
+
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 /**
@@ -58,6 +62,8 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     );
   });
   const log = new EventLog(databaseUrl, logger);
+  /** Streaming calls being served. */
+  const open = new Set<FrameSink>();
   let grpcPort = 0;
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
@@ -70,9 +76,9 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     await log.writer.start(client);
 
     const streams = '/event_store.client.streams.Streams';
-    server.register(`${streams}/Read`, read(log), asIs, asIs, 'serverStream');
+    server.register(`${streams}/Read`, read(log, open), asIs, asIs, 'serverStream');
     server.register(`${streams}/Append`, append(log.writer, limits), asIs, asIs, 'clientStream');
-    server.register(`${streams}/BatchAppend`, batchAppend(log.writer, limits), asIs, asIs, 'bidi');
+    server.register(`${streams}/BatchAppend`, batchAppend(log.writer, limits, open), asIs, asIs, 'bidi');
     server.register(`${streams}/Delete`, deleteStream('delete', log.writer, limits), asIs, asIs, 'unary');
     server.register(`${streams}/Tombstone`, deleteStream('tombstone', log.writer, limits), asIs, asIs, 'unary');
     const features = '/event_store.client.server_features.ServerFeatures/GetSupportedMethods';
@@ -92,7 +98,9 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
         http.server.close();
         http.server.closeAllConnections();
         await log.writer.close();
-        server.forceShutdown();
+        // A status of its own rather than a torn connection: clients know then that they may come back.
+        for (const sink of open) sink.fail(rpc.unavailable('the event store shuts down'));
+        await shutdown(server);
         await log.close();
         logger.info('event store has stopped');
       }),
@@ -103,6 +111,13 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     await client.end().catch(() => undefined);
     throw error;
   }
+}
+
+/** Waits a moment for calls to end by themselves. */
+async function shutdown(server: Server): Promise<void> {
+  const impatience = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
+  await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  clearTimeout(impatience);
 }
 
 function bind(server: Server, host: string, port: number): Promise<number> {

@@ -157,9 +157,9 @@ type PendingBatch = {
 const MAX_UNFINISHED = 10_000;
 
 /** BatchAppend: many appends over one call, each answered by its correlation id as soon as it is committed. */
-export function batchAppend(writer: LogWriter, limits: AppendLimits) {
+export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<FrameSink>) {
   return (call: ServerDuplexStream<Buffer, Buffer>): void => {
-    const sink = new FrameSink(call);
+    const sink = new FrameSink(call, open);
     const pending = new Map<string, PendingBatch>();
     let unanswered = 0;
     let ended = false;

@@ -18,7 +18,12 @@ export class FrameSink {
   private readonly stream: Writable | undefined;
   private readonly onCancel: (() => void)[] = [];
 
-  constructor(private readonly call: StreamingCall) {
+  constructor(
+    private readonly call: StreamingCall,
+    open: Set<FrameSink>,
+  ) {
+    open.add(this);
+    this.whenCancelled(() => open.delete(this));
     this.stream = (call as unknown as Inner).call?.stream;
     if (this.stream !== undefined) call.sendMetadata(new Metadata());
     const cancelled = () => {

@@ -23,9 +23,9 @@ export type Outlet = {
 };
 
 /** Read: finite reads and subscriptions, of streams and of `$all`. */
-export function read(log: EventLog) {
+export function read(log: EventLog, open: Set<FrameSink>) {
   return (call: ServerWritableStream<Buffer, Buffer>): void => {
-    const sink = new FrameSink(call);
+    const sink = new FrameSink(call, open);
     void serve(log, call.request, sink).then(
       () => sink.end(),
       (error: unknown) => sink.fail(asRpcError(error)),
