@@ -15,6 +15,8 @@ export async function connect(databaseUrl: string, connectTimeoutMs = 5_000): Pr
     application_name: 'eventstore-writer',
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
+    // A Postgres that hangs is taken for gone; the callers get their answer.
+    query_timeout: 30_000,
   });
   // Without a listener a lost connection would end the process.
   client.on('error', () => undefined);
@@ -44,6 +46,25 @@ export async function lockWriter(client: pg.Client, waitMs: number): Promise<voi
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** Pid of the session's backend. */
+export async function backendPid(client: pg.Client): Promise<number> {
+  const result = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  return result.rows[0]!.pid;
+}
+
+/**
+ * Ends the backend of our own former session if it still holds the writer's lock: behind a broken network it may not
+ * have noticed that we are gone. Backends of other servers are left alone.
+ */
+export async function endFormerSession(client: pg.Client, pid: number): Promise<void> {
+  await client.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_locks
+      WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND pid = $2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    [WRITER_LOCK, pid],
+  );
 }
 
 /** Refuses a Postgres that would acknowledge a commit before it is safe on disk. */

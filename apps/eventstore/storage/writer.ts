@@ -12,7 +12,7 @@ import {
   undeleteMetadata,
 } from '../core/stream-metadata.js';
 import { encodeEventFrame, TOMBSTONE_REVISION, type ProposedEvent } from '../protocol/frames.js';
-import { connect, lockWriter } from './database.js';
+import { assertDurable, backendPid, connect, endFormerSession, lockWriter } from './database.js';
 import { readHead, readStreamStates } from './reader.js';
 import { appendRecentIds, BoundedMap, recentIdAt, UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
 import type { StoredEvent } from './tail.js';
@@ -79,6 +79,8 @@ export class LogWriter {
   private readonly streams = new BoundedMap<StreamState>(CACHED_STREAMS);
   private readonly recentIds = new BoundedMap<KnownEvent>(RECENT_IDS);
   private lastCreatedMs = 0;
+  /** Backend of the current session, or of the last one. */
+  private pid = 0;
   private reconnecting: Promise<void> | undefined;
 
   /** Position of the last committed event. */
@@ -102,6 +104,7 @@ export class LogWriter {
   async start(client: pg.Client): Promise<void> {
     this.streams.clear();
     this.recentIds.clear();
+    this.pid = await backendPid(client);
     const head = await readHead(client);
     const ids = await client.query<{ event_id: string; stream: string; revision: string; position: string }>(
       `SELECT event_id, stream, revision::text, position::text FROM eventstore.events
@@ -463,6 +466,8 @@ export class LogWriter {
       let client: pg.Client | undefined;
       try {
         client = await connect(this.databaseUrl);
+        await assertDurable(client);
+        await endFormerSession(client, this.pid);
         await lockWriter(client, 30_000);
         await this.start(client);
         this.stats.reconnects++;
