@@ -32,31 +32,38 @@ export function recentIdAt(state: StreamState, revision: number): string | undef
   return state.recentIds[state.recentIds.length - 1 - (state.lastRevision - revision)];
 }
 
-/** A map that forgets the entries written longest ago. */
+/**
+ * A map that forgets what wasn't used for long. Two generations: the young one takes what is written or found again; when
+ * it is half of the limit, it becomes the old one and the old one goes. (Deleting the first key of one big map instead
+ * makes every later look for the first key walk over the holes.)
+ */
 export class BoundedMap<V> {
-  private readonly map = new Map<string, V>();
+  private young = new Map<string, V>();
+  private old = new Map<string, V>();
 
   constructor(private readonly limit: number) {}
 
   get size(): number {
-    return this.map.size;
+    return this.young.size + this.old.size;
   }
 
   get(key: string): V | undefined {
-    return this.map.get(key);
+    const value = this.young.get(key);
+    if (value !== undefined) return value;
+    const old = this.old.get(key);
+    if (old !== undefined) this.set(key, old);
+    return old;
   }
 
   set(key: string, value: V): void {
-    // Deleted first, so that a busy entry moves to the young end.
-    this.map.delete(key);
-    this.map.set(key, value);
-    if (this.map.size > this.limit) {
-      const oldest = this.map.keys().next();
-      if (oldest.done !== true) this.map.delete(oldest.value);
-    }
+    this.young.set(key, value);
+    if (this.young.size * 2 < this.limit) return;
+    this.old = this.young;
+    this.young = new Map();
   }
 
   clear(): void {
-    this.map.clear();
+    this.young.clear();
+    this.old.clear();
   }
 }

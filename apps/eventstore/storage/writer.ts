@@ -51,7 +51,7 @@ type Group = {
 const GROUP_EVENTS = 4_000;
 const GROUP_BYTES = 8 * 1024 * 1024;
 const CACHED_STREAMS = 20_000;
-const RECENT_IDS = 50_000;
+const RECENT_IDS = 100_000;
 const RECENT_IDS_LOADED = 20_000;
 const NO_BYTES = Buffer.alloc(0);
 
