@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { runFfprobe, type RunLimits } from './ffmpeg.js';
 import { fail, ok, type Result } from './result.js';
 import { sniffFile, type Container, type MediaKind, type Sniffed } from './sniff.js';
-import { RATES, formatTimecode, parseTimecode, rational as reduced, type Rate } from './timecode.js';
+import { RATES, formatTimecode, parseTimecode, rational as reduced, sameRate, type Rate } from './timecode.js';
 
 const rational = z.object({ num: z.number().int(), den: z.number().int().positive() });
 
@@ -195,6 +195,8 @@ function tableCount(sniffed: Sniffed, stream: FfprobeStream): number | null {
 interface PacketTimes {
   readonly frames: number;
   readonly steady: boolean;
+  /** From the first to the last of them; null when there is only one. */
+  readonly framesPerSecond: number | null;
 }
 
 /** Counts the packets of one stream that a decoder will show, and looks whether their times are evenly spaced. Reads the file. */
@@ -224,15 +226,15 @@ export async function packetTimes(
   times.sort((a, b) => a - b);
   const steps = times.slice(1).map((time, index) => time - times[index]!);
   // Matroska rounds to milliseconds, so neighbours differ by one; two milliseconds are a real difference.
-  const steady = steps.length < 2 || Math.max(...minMax(steps)) - Math.min(...minMax(steps)) < 0.002;
-  return ok({ frames, steady });
+  const steady = steps.length < 2 || spread(steps) < 0.002;
+  const span = times.length > 1 ? times.at(-1)! - times[0]! : 0;
+  return ok({ frames, steady, framesPerSecond: span > 0 ? (times.length - 1) / span : null });
 }
 
-function minMax(values: readonly number[]): [number, number] {
-  return values.reduce<[number, number]>(
-    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
-    [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
-  );
+function spread(values: readonly number[]): number {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  return high - low;
 }
 
 function describe(
@@ -400,9 +402,16 @@ function frameRate(stream: FfprobeStream, packets: PacketTimes | null): { rate: 
   const agrees =
     near(value(base), value(average), 0.002) && offByFrames <= Math.max(1, (stream.nb_frames ?? 0) * 0.0005);
   const constant = packets ? packets.steady : agrees;
-  if (constant)
-    return { rate: snap(near(value(base), value(average), 0.002) ? base : average, 0.0004), variableRate: false };
-  return { rate: snap(average, 0.01), variableRate: true };
+  if (constant) {
+    // ffprobe guesses the first from time stamps (120 for 119.88); an average that is a usual rate to the digit is no guess.
+    const exact = Object.values(RATES).some((rate) => sameRate(rate, average));
+    const agreed = near(value(base), value(average), 0.002) && !exact ? base : average;
+    return { rate: snap(agreed, 0.0004), variableRate: false };
+  }
+  const measured = packets?.framesPerSecond
+    ? reduced(Math.max(1, Math.round(packets.framesPerSecond * 1000)), 1000)
+    : average;
+  return { rate: snap(measured, 0.01), variableRate: true };
 }
 
 /** The nearest usual rate within `tolerance` (relative), else the rate itself in a form that fits an event. */

@@ -1,0 +1,160 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { ffmpegCapabilities, inputArguments, runFfmpeg, runFfprobe, useFfmpeg, type FfmpegProgress } from './ffmpeg.js';
+import { probe } from './probe.js';
+import type { Demuxer } from './sniff.js';
+import { makeClip } from './testmedia.js';
+
+let folder: string;
+let secret: string;
+let secretFrames: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pl-ffmpeg-'));
+  secret = join(folder, 'secret.mp4');
+  await makeClip(secret, { frames: 10, width: 320, height: 180, audioChannels: 0 });
+  secretFrames = await frameSum(['-i', secret]);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Decodes with a bare ffmpeg; empty when it can't. */
+async function frameSum(input: string[]): Promise<string> {
+  const args = ['-v', 'error', ...input, '-map', '0:v', '-f', 'md5', '-'];
+  return promisify(execFile)('ffmpeg', args).then(
+    ({ stdout }) => stdout.trim(),
+    () => '',
+  );
+}
+
+// One that reads headers, those that search for sync bytes in anything, and a picture.
+const DEMUXERS: Demuxer[] = ['mov', 'matroska', 'mp3', 'aac', 'png_pipe'];
+
+describe('a file that points at another', () => {
+  const attacks: [name: string, script: () => string][] = [
+    ['HLS playlist', () => `#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n${secret}\n#EXT-X-ENDLIST\n`],
+    ['ffconcat script', () => `ffconcat version 1.0\nfile secret.mp4\n`],
+  ];
+
+  test.each(attacks)('%s: bare ffmpeg shows the secret, none of our demuxers does', async (name, script) => {
+    const file = join(folder, `${name.replace(' ', '-')}.mp4`);
+    await writeFile(file, script());
+    // The danger is real: without the list, the text named .mp4 is followed and the secret's frames come out.
+    expect(await frameSum(['-allowed_extensions', 'ALL', '-i', file].slice(name.startsWith('HLS') ? 0 : 2))).toBe(
+      secretFrames,
+    );
+    for (const demuxer of DEMUXERS) {
+      const run = await runFfmpeg({ inputs: [{ path: file, demuxer }], output: ['-map', '0:v', '-f', 'md5', '-'] });
+      expect(run.ok ? run.value.stdout.toString() : '').not.toContain(secretFrames);
+    }
+    expect(await probe(file)).toMatchObject({ error: { code: 'UNSUPPORTED_MEDIA' } });
+  });
+
+  test('names that are protocols or patterns are plain names', async () => {
+    for (const name of [
+      'concat:secret.mp4',
+      'subfile,,start,0,end,0,,:secret.mp4',
+      'frame%03d.mp4',
+      '-y.mp4',
+      'data:x.mp4',
+    ]) {
+      const file = join(folder, name);
+      await writeFile(file, await readFile(secret));
+      const run = await runFfprobe({ input: { path: file, demuxer: 'mov' }, args: ['-show_format', '-of', 'json'] });
+      expect(run.ok).toBe(true);
+    }
+  });
+
+  test('a caller can’t widen what is opened', () => {
+    for (const option of ['-f', '-i', '-protocol_whitelist', '-format_whitelist', '-enable_drefs']) {
+      expect(() => inputArguments({ path: 'x', demuxer: 'mov', options: [option, 'x'] })).toThrow(TypeError);
+    }
+  });
+});
+
+const endless = { lavfi: 'testsrc2=size=320x180:rate=25' };
+const nowhere = ['-f', 'null', '-'];
+
+test('progress is typed and moves on', async () => {
+  const seen: FfmpegProgress[] = [];
+  const run = await runFfmpeg({
+    inputs: [{ lavfi: 'testsrc2=size=320x180:rate=25:duration=2', options: ['-re'] }],
+    output: nowhere,
+    onProgress: (progress) => seen.push(progress),
+    threads: 1,
+  });
+  expect(run.ok).toBe(true);
+  expect(seen.length).toBeGreaterThan(1);
+  expect(seen.at(-1)).toMatchObject({ frame: 50 });
+  expect(Math.abs(seen.at(-1)!.outTimeUs - 2e6)).toBeLessThan(100_000);
+  expect(seen.every(({ frame }, index) => index === 0 || frame >= seen[index - 1]!.frame)).toBe(true);
+});
+
+test('cancel, time-out and stall kill the process and say so', async () => {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 300);
+  const started = Date.now();
+  expect(await runFfmpeg({ inputs: [endless], output: nowhere, signal: controller.signal })).toMatchObject({
+    error: { code: 'MEDIA_CANCELLED' },
+  });
+  expect(await runFfmpeg({ inputs: [endless], output: nowhere, timeoutMs: 300 })).toMatchObject({
+    error: { code: 'MEDIA_TIMEOUT' },
+  });
+  // `-re` with a rate of one frame in an hour: alive, and going nowhere.
+  const frozen = { lavfi: 'testsrc2=size=64x64:rate=1/3600', options: ['-re'] };
+  expect(await runFfmpeg({ inputs: [frozen], output: nowhere, stallMs: 700 })).toMatchObject({
+    error: { code: 'MEDIA_STALLED' },
+  });
+  expect(Date.now() - started).toBeLessThan(8000);
+  expect(await runFfmpeg({ inputs: [endless], output: nowhere, signal: AbortSignal.abort() })).toMatchObject({
+    error: { code: 'MEDIA_CANCELLED' },
+  });
+});
+
+test('a failure carries ffmpeg’s own words, without our paths', async () => {
+  const file = join(folder, 'noise.mp4');
+  await writeFile(file, Buffer.alloc(5000, 7));
+  const run = await runFfmpeg({ inputs: [{ path: file, demuxer: 'mov' }], output: nowhere });
+  expect(run).toMatchObject({ error: { code: 'FFMPEG_FAILED' } });
+  if (run.ok) return;
+  expect(run.error.reason).toMatch(/moov atom not found|Invalid data/);
+  expect(run.error.reason).not.toContain(folder);
+});
+
+test('endless output and endless complaints stay bounded', async () => {
+  const run = await runFfmpeg({
+    inputs: [endless],
+    output: ['-f', 'rawvideo', 'pipe:1'],
+    maxStdoutBytes: 1 << 20,
+  });
+  expect(run).toMatchObject({ error: { code: 'FFMPEG_FAILED' } });
+  const broken = join(folder, 'broken.mp4');
+  const bytes = await readFile(secret);
+  const { size } = await stat(secret);
+  for (let at = size >> 1; at < size; at += 11) bytes[at] = bytes[at]! ^ 0x55;
+  await writeFile(broken, bytes);
+  const decoded = await runFfmpeg({ inputs: [{ path: broken, demuxer: 'mov' }], output: nowhere });
+  if (decoded.ok) {
+    expect(decoded.value.errors.length).toBeGreaterThan(0);
+    expect(decoded.value.errors.length).toBeLessThanOrEqual(40);
+  }
+});
+
+test('a machine without ffmpeg is told so', async () => {
+  useFfmpeg({ ffmpeg: 'no-such-ffmpeg', ffprobe: 'no-such-ffprobe' });
+  try {
+    expect(await ffmpegCapabilities()).toMatchObject({ error: { code: 'FFMPEG_MISSING' } });
+    expect(await probe(secret)).toMatchObject({ error: { code: 'FFMPEG_MISSING' } });
+  } finally {
+    useFfmpeg({ ffmpeg: 'ffmpeg', ffprobe: 'ffprobe' });
+  }
+  const capabilities = await ffmpegCapabilities();
+  expect(capabilities).toMatchObject({ ok: true });
+  if (!capabilities.ok) return;
+  expect(capabilities.value.version).toMatch(/^\S*\d/);
+  expect([...capabilities.value.encoders]).toEqual(expect.arrayContaining(['libx264', 'aac', 'mjpeg', 'png']));
+  expect([...capabilities.value.filters]).toEqual(expect.arrayContaining(['scale', 'split', 'tile', 'select']));
+});
