@@ -21,3 +21,4 @@ export {
   type ServiceMessage,
 } from './service.js';
 export { type VariableName, variables } from './variables.js';
+export { setupToken } from './setup-token.js';

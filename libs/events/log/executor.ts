@@ -112,6 +112,12 @@ export class CommandExecutor {
     return loaded as { state: S; revision: number; position: bigint };
   }
 
+  /** State as it is in memory, possibly a little old; loaded when it is not there. For facts that never change. */
+  async peek<S, C extends Command, E extends DomainEvent>(decider: Decider<S, C, E>, id: string): Promise<S> {
+    const actor = this.#actor(decider, `${decider.category}-${id}`);
+    return (actor.inMemory ?? (await actor.refreshed())).state as S;
+  }
+
   #actor<S, C extends Command, E extends DomainEvent>(decider: Decider<S, C, E>, stream: string): StreamActor {
     let actor = this.#streams.get(stream);
     if (!actor) {
@@ -166,6 +172,10 @@ class StreamActor {
 
   get busy(): boolean {
     return this.#running !== undefined;
+  }
+
+  get inMemory(): { state: unknown } | undefined {
+    return this.#revision !== undefined && this.#revision >= 0 ? { state: this.#state } : undefined;
   }
 
   submit(command: Command, hash: string): Promise<Outcome<unknown>> {

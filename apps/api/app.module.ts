@@ -1,0 +1,61 @@
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { Module, type DynamicModule, type Provider } from '@nestjs/common';
+import { GraphQLModule } from '@nestjs/graphql';
+import type { CommandExecutor, RefusalAuditor } from '#libs/events/log/index.js';
+import type { UploadService } from '#libs/media/index.js';
+import type { Jobs } from '#libs/jobs/index.js';
+import type { Config, Logger } from '#libs/runtime/index.js';
+import type { Secrets } from '#libs/secrets/index.js';
+import { Access } from './platform/access.js';
+import { Changes } from './platform/changes.js';
+import { Commands } from './platform/commands.js';
+import { GraphqlEdge } from './platform/graphql-edge.js';
+import { ReadStore } from './platform/read-store.js';
+import { CONFIG, JOBS, SECRETS, UPLOADS } from './platform/tokens.js';
+import { RESOLVERS } from './resolvers.js';
+import { MediaUrls } from './review/media-urls.js';
+
+/** What the process opened before the api is assembled. */
+export interface ApiParts {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly executor: CommandExecutor;
+  readonly audit: RefusalAuditor;
+  readonly store: ReadStore;
+  readonly access: Access;
+  readonly changes: Changes;
+  readonly secrets: Secrets;
+  readonly uploads: UploadService;
+  readonly jobs: Jobs;
+}
+
+@Module({})
+export class AppModule {
+  static of(parts: ApiParts, edge: GraphqlEdge): DynamicModule {
+    const providers: Provider[] = [
+      { provide: CONFIG, useValue: parts.config },
+      { provide: SECRETS, useValue: parts.secrets },
+      { provide: UPLOADS, useValue: parts.uploads },
+      { provide: JOBS, useValue: parts.jobs },
+      { provide: ReadStore, useValue: parts.store },
+      { provide: Access, useValue: parts.access },
+      { provide: Changes, useValue: parts.changes },
+      { provide: Commands, useValue: new Commands(parts.executor, parts.access, parts.audit) },
+      MediaUrls,
+      ...RESOLVERS,
+    ];
+    return {
+      module: AppModule,
+      imports: [
+        GraphQLModule.forRoot<ApolloDriverConfig>({
+          driver: ApolloDriver,
+          path: '/graphql',
+          autoSchemaFile: true,
+          sortSchema: true,
+          ...edge.options(),
+        }),
+      ],
+      providers,
+    };
+  }
+}

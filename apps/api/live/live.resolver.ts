@@ -1,0 +1,358 @@
+import { Inject } from '@nestjs/common';
+import {
+  Args,
+  ArgsType,
+  Context,
+  Field,
+  ID,
+  Parent,
+  Query,
+  ResolveField,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
+import type { Jobs } from '#libs/jobs/index.js';
+import {
+  AnnotationRow,
+  CommentRow,
+  DecisionRow,
+  DeliverableRow,
+  OrganisationRow,
+  PipelineTemplateRow,
+  ProjectRow,
+  StageAssignmentRow,
+  StageRow,
+  UserRow,
+  VersionRow,
+  VersionStackRow,
+  type ChangeRow,
+} from '#libs/read-models/index.js';
+import {
+  Annotation,
+  Comment,
+  Decision,
+  ProjectChange,
+  StackChange,
+  TranscodeProgress,
+  Version,
+  VersionStack,
+  WorkChange,
+} from '../review/types.js';
+import { versionById } from '../review/review.resolver.js';
+import { Deliverable, Project, Stage } from '../production/types.js';
+import { visible } from '../production/production.resolver.js';
+import { User } from '../identity/types.js';
+import { seesProjectIn } from '../platform/access.js';
+import { Changes, type Topic } from '../platform/changes.js';
+import { AtLeastArgs } from '../platform/connections.js';
+import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';
+import { Node } from '../platform/inputs.js';
+import { ReadStore } from '../platform/read-store.js';
+import { refusalError } from '../platform/refusals.js';
+import { Position } from '../platform/scalars.js';
+import { JOBS } from '../platform/tokens.js';
+import { versionOfTopic } from '#libs/application/index.js';
+
+@ArgsType()
+export class AfterArgs {
+  @Field(() => Position, {
+    nullable: true,
+    description: 'Resume after this position: nothing is missed and nothing doubled. Default: from now.',
+  })
+  after?: string | null;
+}
+
+const notVisible = (what: string) =>
+  refusalError({ refused: true, code: 'NOT_FOUND', message: `There is no such ${what}.` });
+
+/**
+ * A generator that waits for something can't be ended from outside: the end waits with it. This one is told first, so
+ * that a client that goes away leaves nothing behind.
+ */
+function ending<T>(start: (signal: AbortSignal) => AsyncGenerator<T>): AsyncGenerator<T> {
+  const abort = new AbortController();
+  const generator = start(abort.signal);
+  const end = generator.return.bind(generator);
+  generator.return = (value) => {
+    abort.abort();
+    return end(value);
+  };
+  return generator;
+}
+
+/** Fields that every message has. */
+function messageFields<T extends StackChange | ProjectChange | WorkChange>(change: ChangeRow): T {
+  return { ...change } as unknown as T;
+}
+
+@Resolver(() => StackChange)
+export class StackChangeResolver {
+  @ResolveField(() => User, { nullable: true })
+  actor(@Parent() { actorUserId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(UserRow, actorUserId);
+  }
+  @ResolveField(() => VersionStack)
+  stack(@Parent() { stackId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(VersionStackRow, stackId);
+  }
+  @ResolveField(() => Version, { nullable: true })
+  version(@Parent() { versionId }: StackChange, @Context() { read }: RequestContext) {
+    return versionById(read, versionId);
+  }
+  @ResolveField(() => Comment, { nullable: true })
+  comment(@Parent() { commentId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(CommentRow, commentId);
+  }
+  @ResolveField(() => Annotation, { nullable: true })
+  annotation(@Parent() { annotationId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(AnnotationRow, annotationId);
+  }
+  @ResolveField(() => Decision, { nullable: true })
+  decision(@Parent() { decisionId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(DecisionRow, decisionId);
+  }
+  @ResolveField(() => Stage, { nullable: true })
+  stage(@Parent() { stageId, stackId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(StageRow, stageId ?? stackId);
+  }
+}
+
+@Resolver(() => ProjectChange)
+export class ProjectChangeResolver {
+  @ResolveField(() => User, { nullable: true })
+  actor(@Parent() { actorUserId }: ProjectChange, @Context() { read }: RequestContext) {
+    return read.byId(UserRow, actorUserId);
+  }
+  @ResolveField(() => Project)
+  project(@Parent() { projectId }: ProjectChange, @Context() { read }: RequestContext) {
+    return read.byId(ProjectRow, projectId);
+  }
+  @ResolveField(() => Deliverable, { nullable: true })
+  deliverable(@Parent() { deliverableId }: ProjectChange, @Context() { read }: RequestContext) {
+    return read.byId(DeliverableRow, deliverableId);
+  }
+  @ResolveField(() => Stage, { nullable: true })
+  stage(@Parent() { stageId, stackId }: ProjectChange, @Context() { read }: RequestContext) {
+    return read.byId(StageRow, stageId ?? stackId);
+  }
+  @ResolveField(() => Version, { nullable: true })
+  version(@Parent() { versionId }: ProjectChange, @Context() { read }: RequestContext) {
+    return versionById(read, versionId);
+  }
+}
+
+@Resolver(() => WorkChange)
+export class WorkChangeResolver {
+  @ResolveField(() => Stage, { nullable: true, description: 'Null once you no longer see it.' })
+  async stage(@Parent() { stageId }: WorkChange, @Context() context: RequestContext) {
+    return visible(context.read, viewerOf(context), await context.read.byId(StageRow, stageId), (s) => s.projectId);
+  }
+  @ResolveField(() => Project, { nullable: true })
+  async project(@Parent() { projectId }: WorkChange, @Context() context: RequestContext) {
+    return visible(context.read, viewerOf(context), await context.read.byId(ProjectRow, projectId), (p) => p.id);
+  }
+}
+
+@Resolver()
+export class LiveResolver {
+  constructor(
+    private readonly changes: Changes,
+    private readonly store: ReadStore,
+    @Inject(JOBS) private readonly jobs: Jobs,
+  ) {}
+
+  @Query(() => Position, {
+    description:
+      'What the read models have reached. Asked with a snapshot, it is the `after` of the subscription that follows.',
+  })
+  async position(@Args() { atLeast }: AtLeastArgs, @Context() { read }: RequestContext): Promise<string> {
+    await read.require(atLeast);
+    const position = await read.position();
+    return String(position < 0n ? 0n : position);
+  }
+
+  @Query(() => Node, { nullable: true })
+  async node(
+    @Args('id', { type: () => ID }) id: string,
+    @Args() { atLeast }: AtLeastArgs,
+    @Context() context: RequestContext,
+  ): Promise<object | null> {
+    const viewer = requirePermission(context, 'organisation.read');
+    const { read } = context;
+    await read.require(atLeast);
+    for (const [entity, name] of [
+      [OrganisationRow, 'Organisation'],
+      [UserRow, 'User'],
+      [PipelineTemplateRow, 'PipelineTemplate'],
+    ] as const) {
+      const row = await read.byId<OrganisationRow | UserRow | PipelineTemplateRow>(entity, id);
+      if (!row) continue;
+      const owner = 'organisationId' in row ? row.organisationId : row.id;
+      return owner === viewer.organisationId ? Object.assign(row, { __typename: name }) : null;
+    }
+    for (const [entity, name] of [
+      [ProjectRow, 'Project'],
+      [DeliverableRow, 'Deliverable'],
+      [StageRow, 'Stage'],
+      [VersionRow, 'Version'],
+      [CommentRow, 'Comment'],
+      [AnnotationRow, 'Annotation'],
+      [DecisionRow, 'Decision'],
+    ] as const) {
+      const row = await read.byId<
+        ProjectRow | DeliverableRow | StageRow | VersionRow | CommentRow | AnnotationRow | DecisionRow
+      >(entity, id);
+      if (!row) continue;
+      const seen = await visible(read, viewer, row, (r) => ('projectId' in r ? r.projectId : r.id));
+      const finished = !(seen instanceof VersionRow) || seen.number !== null;
+      return seen && finished ? Object.assign(seen, { __typename: name }) : null;
+    }
+    return null;
+  }
+
+  @Subscription(() => StackChange, {
+    description: 'Everything that happens in a stack: one message per event, in log order.',
+    resolve: (change: StackChange) => change,
+  })
+  async stackChanged(
+    @Args('stackId', { type: () => ID }) stackId: string,
+    @Args() { after }: AfterArgs,
+    @Context() context: RequestContext,
+  ): Promise<AsyncGenerator<StackChange>> {
+    const viewer = requirePermission(context, 'version.read');
+    const read = this.store.session();
+    try {
+      await read.require(after);
+      const stack = await visible(read, viewer, await read.byId(VersionStackRow, stackId), (s) => s.projectId);
+      if (!stack) throw notVisible('version stack');
+      return ending((signal) => this.#messages<StackChange>(context, { stackId: stack.id }, after, signal));
+    } finally {
+      await read.release();
+    }
+  }
+
+  @Subscription(() => ProjectChange, { resolve: (change: ProjectChange) => change })
+  async projectChanged(
+    @Args('projectId', { type: () => ID }) projectId: string,
+    @Args() { after }: AfterArgs,
+    @Context() context: RequestContext,
+  ): Promise<AsyncGenerator<ProjectChange>> {
+    const viewer = requirePermission(context, 'project.read');
+    const read = this.store.session();
+    try {
+      await read.require(after);
+      const project = await visible(read, viewer, await read.byId(ProjectRow, projectId), (p) => p.id);
+      if (!project) throw notVisible('project');
+      return ending((signal) => this.#messages<ProjectChange>(context, { projectId: project.id }, after, signal));
+    } finally {
+      await read.release();
+    }
+  }
+
+  @Subscription(() => WorkChange, {
+    description: 'Assignments given and taken, and moves of the stages assigned to you.',
+    resolve: (change: WorkChange) => change,
+  })
+  async myWorkChanged(
+    @Args() { after }: AfterArgs,
+    @Context() context: RequestContext,
+  ): Promise<AsyncGenerator<WorkChange>> {
+    const { userId, organisationId } = requirePermission(context, 'deliverable.read');
+    return ending((signal) =>
+      this.#messages<WorkChange>(context, { organisationId }, after, signal, async (change, { read }) => {
+        if (change.eventType === 'StageAssigned' || change.eventType === 'StageUnassigned')
+          return change.userId === userId;
+        if (change.eventType !== 'StageStateChanged' || !change.stageId) return false;
+        const assigned = await read.manyBy(StageAssignmentRow, 'stageId', { position: 'ASC' }, change.stageId);
+        return assigned.some((a) => a.userId === userId);
+      }),
+    );
+  }
+
+  @Subscription(() => TranscodeProgress, {
+    description: 'Live progress of a transcode. The result comes as an event of the stack.',
+    resolve: (progress: TranscodeProgress) => progress,
+  })
+  async transcodeProgress(
+    @Args('versionId', { type: () => ID }) versionId: string,
+    @Context() context: RequestContext,
+  ): Promise<AsyncGenerator<TranscodeProgress>> {
+    const viewer = requirePermission(context, 'version.read');
+    const read = this.store.session();
+    try {
+      const version = await visible(read, viewer, await versionById(read, versionId), (v) => v.projectId);
+      if (!version) throw notVisible('version');
+      return ending((signal) => this.#progress(context, version, signal));
+    } finally {
+      await read.release();
+    }
+  }
+
+  async *#messages<T extends StackChange | ProjectChange | WorkChange>(
+    context: RequestContext,
+    topic: Topic,
+    after: string | null | undefined,
+    signal: AbortSignal,
+    wanted: (change: ChangeRow, context: RequestContext) => boolean | Promise<boolean> = () => true,
+  ): AsyncGenerator<T> {
+    const viewer = viewerOf(context);
+    const start = after == null ? await this.changes.now() : BigInt(after);
+    const changes = this.changes.follow(topic, start, signal);
+    // A snapshot per message, as new as the message; permissions are asked in it.
+    let read = this.store.session();
+    try {
+      for await (const change of changes) {
+        await read.release();
+        read = this.store.session();
+        await read.require(change.position);
+        context.read = read;
+        if (topic.organisationId === undefined) {
+          const project = { projectId: change.projectId ?? '', organisationId: change.organisationId };
+          if (!(await seesProjectIn(read, viewer, project))) throw notVisible('project');
+        } else {
+          const person = await read.byId(UserRow, viewer.userId);
+          if (!person?.active) throw unauthenticated();
+        }
+        if (await wanted(change, context)) yield messageFields<T>(change);
+      }
+    } finally {
+      await changes.return(undefined);
+      await read.release();
+    }
+  }
+
+  async *#progress(
+    context: RequestContext,
+    version: VersionRow,
+    signal: AbortSignal,
+  ): AsyncGenerator<TranscodeProgress> {
+    const viewer = viewerOf(context);
+    let latest: TranscodeProgress | undefined;
+    let wake: (() => void) | undefined;
+    const stop = this.jobs.onProgress(({ topic, payload }) => {
+      if (versionOfTopic(topic) !== version.id) return;
+      const { fraction, fps = null, frame = null } = payload as { fraction: number; fps?: number; frame?: number };
+      latest = { versionId: version.id, fraction, fps, frame, done: fraction >= 1 };
+      wake?.();
+    });
+    const end = () => wake?.();
+    signal.addEventListener('abort', end, { once: true });
+    try {
+      while (!signal.aborted) {
+        if (!latest) {
+          await new Promise<void>((resolve) => (wake = resolve));
+          continue;
+        }
+        const message = latest;
+        latest = undefined;
+        const read = this.store.session();
+        const seen = await seesProjectIn(read, viewer, version).finally(() => read.release());
+        if (!seen) throw notVisible('version');
+        yield message;
+        if (message.done) return;
+      }
+    } finally {
+      stop();
+    }
+  }
+}

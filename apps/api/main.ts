@@ -1,0 +1,179 @@
+import 'reflect-metadata';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NestFactory } from '@nestjs/core';
+import { GraphQLSchemaHost } from '@nestjs/graphql';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
+import { openJobs } from '#libs/jobs/index.js';
+import { createUploadService, openBlobStore } from '#libs/media/index.js';
+import { runService } from '#libs/runtime/index.js';
+import { openSecrets } from '#libs/secrets/index.js';
+import { can } from '#libs/domain/index.js';
+import { AppModule } from './app.module.js';
+import { mediaRoute } from './media/media.http.js';
+import { Access } from './platform/access.js';
+import { Changes } from './platform/changes.js';
+import { GraphqlEdge } from './platform/graphql-edge.js';
+import { nestLogger } from './platform/nest-logger.js';
+import { outcomeMemory } from '#libs/application/index.js';
+import { ReadStore } from './platform/read-store.js';
+
+const SWEEP_MS = 10 * 60_000;
+
+/** What the page may load: itself. `blob:` is hls.js's media and worker. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'self'",
+  "img-src 'self' data: blob:",
+  "media-src 'self' blob:",
+  "worker-src 'self' blob:",
+  "style-src 'self' 'unsafe-inline'",
+  "connect-src 'self' ws: wss:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "frame-ancestors 'self'",
+].join('; ');
+
+await runService(
+  'api',
+  async ({ config, logger, metrics }) => {
+    const warn = (what: string) => (err: unknown) => logger.warn({ err }, what);
+    const secrets = await openSecrets({
+      databaseUrl: config.databases.secrets,
+      masterKey: config.keys.master,
+      sessionIdleMinutes: config.sessions.idleMinutes,
+      sessionAbsoluteHours: config.sessions.absoluteHours,
+      onError: warn('secrets: background work failed'),
+    });
+    const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
+    const audit = auditRefusals(log, warn('a refusal could not be put on record'));
+    const executor = new CommandExecutor({ log, audit, outcomes: outcomeMemory(secrets.outcomes) });
+    const store = await ReadStore.open(config.databases.read, warn('read models: connection trouble'));
+    const access = new Access(store);
+    const changes = new Changes(store, access, warn('the change feed could not be read'));
+    const jobs = await openJobs({
+      databaseUrl: config.databases.jobs,
+      redisUrl: config.redisUrl,
+      onError: warn('jobs: connection trouble'),
+    });
+    const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
+    const uploads = await createUploadService({
+      directory: join(config.home, 'uploads'),
+      blobs,
+      maxBytes: {
+        IMAGE: config.uploads.maxImageBytes,
+        VIDEO: config.uploads.maxVideoBytes,
+        AUDIO: config.uploads.maxVideoBytes,
+      },
+      unfinishedBytesPerOrganisation: config.uploads.quotaBytes,
+      expiresAfterMs: config.uploads.expiryHours * 3_600_000,
+      allowedOrigins: config.api.corsOrigins,
+      authorize: async (request) => {
+        const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1];
+        const session = token ? await secrets.sessions.authenticate(token) : undefined;
+        const viewer = session && (await access.viewer(session.userId, session.organisationId));
+        if (!viewer) return { status: 401, code: 'UNAUTHENTICATED', message: 'Sign in first.' };
+        if (!can(viewer.role, 'version.upload'))
+          return { status: 403, code: 'FORBIDDEN', message: 'Your role does not include “version.upload”.' };
+        return { organisationId: viewer.organisationId, userId: viewer.userId };
+      },
+    });
+    await uploads.recover();
+    const sweep = setInterval(() => {
+      uploads.registry.sweep(new Date()).catch(warn('expired uploads could not be removed'));
+    }, SWEEP_MS);
+    sweep.unref();
+
+    const edge = new GraphqlEdge({ store, access, secrets, logger });
+    const module = AppModule.of(
+      { config, logger, executor, audit, store, access, changes, secrets, uploads, jobs },
+      edge,
+    );
+    const app = await NestFactory.create<NestExpressApplication>(module, {
+      logger: nestLogger(logger),
+      bodyParser: false,
+    });
+    app.disable('x-powered-by');
+    app.set('trust proxy', config.api.trustProxy);
+    if (config.api.corsOrigins.length > 0) app.enableCors({ origin: config.api.corsOrigins });
+    app.use((_request: Request, response: Response, next: NextFunction) => {
+      response.set({
+        'content-security-policy': CONTENT_SECURITY_POLICY,
+        'x-content-type-options': 'nosniff',
+        'referrer-policy': 'same-origin',
+      });
+      next();
+    });
+
+    const health = async () => ({
+      readModels: Object.fromEntries([...(await store.checkpoints())].map(([k, v]) => [k, String(v)])),
+    });
+    app.use('/health/live', (_request: Request, response: Response) => void response.json({ status: 'ok' }));
+    app.use('/health/ready', (_request: Request, response: Response) => {
+      Promise.all([health(), log.head()]).then(
+        ([details]) => response.json({ status: 'ok', ...details }),
+        (err: unknown) => {
+          logger.warn({ err }, 'not ready');
+          response.status(503).json({ status: 'unavailable' });
+        },
+      );
+    });
+    if (config.metrics)
+      app.use('/metrics', (_request: Request, response: Response, next: NextFunction) => {
+        metrics.metrics().then((text) => response.type(metrics.contentType).send(text), next);
+      });
+    app.use((request: Request, response: Response, next: NextFunction) => {
+      if (request.path !== '/uploads' && !request.path.startsWith('/uploads/')) return next();
+      uploads.handler(request, response).catch(next);
+    });
+    app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
+    app.useBodyParser('json', { limit: '2mb' });
+
+    const web = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'apps', 'web', 'dist');
+    if (existsSync(join(web, 'index.html'))) {
+      app.use(
+        express.static(web, {
+          index: 'index.html',
+          maxAge: '1h',
+          setHeaders: (response, path) => {
+            // Names of built assets carry a hash of their content; the page itself is asked for again.
+            response.setHeader(
+              'cache-control',
+              path.includes(`${join('dist', 'assets')}`) ? 'public, max-age=31536000, immutable' : 'no-cache',
+            );
+          },
+        }),
+      );
+      // The app's own addresses (`/stacks/<id>`) are all served by its one page.
+      app.use((request: Request, response: Response, next: NextFunction) => {
+        const page = request.method === 'GET' && request.accepts('html') && !request.path.startsWith('/graphql');
+        if (!page || /\.\w+$/.test(request.path)) return next();
+        response.setHeader('cache-control', 'no-cache');
+        response.sendFile(join(web, 'index.html'));
+      });
+    }
+    await app.init();
+    edge.schema = app.get(GraphQLSchemaHost).schema;
+    const server = await app.listen(config.api.port, config.api.host);
+    const address = server.address() as { port: number };
+    logger.info({ host: config.api.host, port: address.port }, 'serving');
+    return {
+      ready: { port: address.port },
+      health,
+      async stop() {
+        clearInterval(sweep);
+        edge.close();
+        await changes.close();
+        server.closeIdleConnections();
+        await app.close();
+        await jobs.close();
+        await log.close();
+        await store.close();
+        await secrets.close();
+      },
+    };
+  },
+  { healthEndpoint: false },
+);

@@ -1,0 +1,97 @@
+import type { NextFunction, Request, Response } from 'express';
+import { can } from '#libs/domain/index.js';
+import { LruMap } from '#libs/events/log/index.js';
+import { serveBlob, verifyPath, type BlobHash, type BlobStore } from '#libs/media/index.js';
+import { VersionMediaRow, VersionRow, type MediaFile } from '#libs/read-models/index.js';
+import type { Secrets } from '#libs/secrets/index.js';
+import type { Access } from '../platform/access.js';
+import type { ReadStore } from '../platform/read-store.js';
+import { ORIGINAL } from '../review/media-urls.js';
+
+interface MediaRouteOptions {
+  readonly key: Uint8Array;
+  readonly blobs: BlobStore;
+  readonly store: ReadStore;
+  readonly access: Access;
+  readonly secrets: Secrets;
+}
+
+interface Opened {
+  readonly projectId: string;
+  readonly organisationId: string;
+  readonly files: ReadonlyMap<string, Pick<MediaFile, 'hash' | 'mime'> & { size: number; download?: string }>;
+}
+
+/** A version can be withdrawn: what a token opens is looked up again after this long, milliseconds. */
+const FRESH_MS = 1000;
+
+/**
+ * `GET /media/<token>/<name>`: the token names version and manifest, is signed and short-lived, and works only while
+ * its session lives and its person sees the project. 403 without a byte in every other case.
+ */
+export function mediaRoute({ key, blobs, store, access, secrets }: MediaRouteOptions) {
+  const opened = new LruMap<string, { at: number; value: Opened | null }>(500);
+
+  async function open(versionId: string, hash: string): Promise<Opened | null> {
+    const cacheKey = `${versionId} ${hash}`;
+    const cached = opened.get(cacheKey);
+    if (cached && Date.now() - cached.at < FRESH_MS) return cached.value;
+    const version = await store.manager.getRepository(VersionRow).findOneBy({ id: versionId });
+    let value: Opened | null = null;
+    if (version && version.number !== null && version.status !== 'WITHDRAWN') {
+      const { projectId, organisationId } = version;
+      if (hash === version.blobHash) {
+        const file = { hash, mime: version.mime, size: Number(version.blobSize), download: version.filename };
+        value = { projectId, organisationId, files: new Map([[ORIGINAL, file]]) };
+      } else {
+        const media = await store.manager.getRepository(VersionMediaRow).findOneBy({ versionId });
+        if (media?.status === 'READY' && media.manifestHash === hash)
+          value = { projectId, organisationId, files: new Map(media.files.map((f) => [f.name, f])) };
+      }
+    }
+    opened.set(cacheKey, { at: Date.now(), value });
+    return value;
+  }
+
+  const refuse = (response: Response, status: number, code: string, message: string) =>
+    void response.status(status).set('cache-control', 'no-store').json({ code, message });
+
+  return async (request: Request, response: Response, next: NextFunction): Promise<void> => {
+    try {
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        response.set('allow', 'GET, HEAD');
+        return refuse(response, 405, 'METHOD_NOT_ALLOWED', 'Media can be read only.');
+      }
+      const [, token = '', name = '', ...rest] = request.path.split('/');
+      const claims = verifyPath(token, key, Date.now());
+      if (!claims.ok) return refuse(response, 403, claims.error.code, claims.error.message);
+      const { versionId, organisationId, manifestHash, userId, sessionId } = claims.value;
+      const [session, viewer, media] = await Promise.all([
+        secrets.sessions.touch(sessionId),
+        access.viewer(userId, organisationId),
+        open(versionId, manifestHash),
+      ]);
+      const allowed =
+        session?.userId === userId &&
+        viewer !== null &&
+        media?.organisationId === organisationId &&
+        (await access.seesProject(viewer, media));
+      if (!allowed) return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
+      const file = rest.length === 0 ? media.files.get(decodeURIComponent(name)) : undefined;
+      if (!file) return refuse(response, 404, 'NOT_FOUND', 'There is no such file.');
+      if (file.download !== undefined && !can(viewer.role, 'version.download'))
+        return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not download originals.');
+      await serveBlob(request, response, {
+        blobs,
+        org: organisationId,
+        hash: file.hash as BlobHash,
+        size: file.size,
+        mime: file.mime,
+        immutable: true,
+        downloadName: file.download,
+      });
+    } catch (error) {
+      next(error);
+    }
+  };
+}

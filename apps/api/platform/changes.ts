@@ -1,0 +1,168 @@
+import { MoreThan, type FindOptionsWhere } from 'typeorm';
+import { ChangeRow } from '#libs/read-models/index.js';
+import { Access, ACCESS_EVENTS } from './access.js';
+import type { ReadStore } from './read-store.js';
+
+/** What a subscriber follows: one column of the feed. */
+export type Topic = { readonly [K in 'stackId' | 'projectId' | 'organisationId']?: string };
+
+const PAGE = 500;
+/** Changes kept for a subscriber that does not take them; past that it reads them from the table again. */
+const MAX_WAITING = 1000;
+
+class Follower {
+  waiting: ChangeRow[] = [];
+  /** Changes were dropped (or never queued): read the table from the cursor. */
+  behind = true;
+  wake: (() => void) | undefined;
+  ended = false;
+
+  constructor(readonly topic: Topic) {}
+
+  matches(change: ChangeRow): boolean {
+    const { stackId, projectId, organisationId } = this.topic;
+    return (
+      (stackId === undefined || change.stackId === stackId) &&
+      (projectId === undefined || change.projectId === projectId) &&
+      (organisationId === undefined || change.organisationId === organisationId)
+    );
+  }
+}
+
+/**
+ * Follows the change feed once for the whole process and hands changes to subscribers, in log order. A subscriber that
+ * resumes, lags or overflows reads the table by keyset until it has caught up: nothing is missed and nothing doubled.
+ */
+export class Changes {
+  readonly #store: ReadStore;
+  readonly #access: Access;
+  readonly #followers = new Set<Follower>();
+  readonly #stopListening: () => void;
+  readonly #onError: (error: unknown) => void;
+  #cursor: bigint | undefined;
+  #reading: Promise<void> | undefined;
+  #again = false;
+
+  constructor(store: ReadStore, access: Access, onError: (error: unknown) => void) {
+    this.#store = store;
+    this.#access = access;
+    this.#onError = onError;
+    this.#stopListening = store.onProgress(() => this.#kick());
+    this.#kick();
+  }
+
+  async close(): Promise<void> {
+    this.#stopListening();
+    for (const follower of this.#followers) {
+      follower.ended = true;
+      follower.wake?.();
+    }
+    await this.#reading;
+  }
+
+  /** The newest change there is: where a subscriber that names no position begins. */
+  async now(): Promise<bigint> {
+    const [last] = await this.#store.query<{ position: string }>(
+      'SELECT coalesce(max(position), 0)::text AS position FROM feed_v1.change',
+    );
+    return BigInt(last?.position ?? 0);
+  }
+
+  /** Changes of a topic after a position, for ever: stored ones first, then live. Ends with `signal` or on close. */
+  async *follow(topic: Topic, after: bigint, signal: AbortSignal): AsyncGenerator<ChangeRow> {
+    const follower = new Follower(topic);
+    this.#followers.add(follower);
+    const stop = () => {
+      follower.ended = true;
+      follower.wake?.();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    let cursor = after;
+    try {
+      while (!follower.ended) {
+        if (follower.behind) {
+          // Queue from here on before looking at the table, so that no change falls between the two.
+          follower.behind = false;
+          follower.waiting = [];
+          for (;;) {
+            const page = await this.#page(topic, cursor);
+            for (const change of page) {
+              cursor = BigInt(change.position);
+              yield change;
+              if (follower.ended) return;
+            }
+            if (page.length < PAGE) break;
+          }
+        }
+        const next = follower.waiting.shift();
+        if (next) {
+          if (BigInt(next.position) <= cursor) continue;
+          cursor = BigInt(next.position);
+          yield next;
+          continue;
+        }
+        if (follower.behind) continue;
+        await new Promise<void>((resolve) => (follower.wake = resolve));
+        follower.wake = undefined;
+      }
+    } finally {
+      signal.removeEventListener('abort', stop);
+      this.#followers.delete(follower);
+    }
+  }
+
+  #page(topic: Topic, cursor: bigint): Promise<ChangeRow[]> {
+    const where = { ...topic, position: MoreThan(String(cursor)) } as FindOptionsWhere<ChangeRow>;
+    return this.#store.manager.getRepository(ChangeRow).find({ where, order: { position: 'ASC' }, take: PAGE });
+  }
+
+  #kick(): void {
+    if (this.#reading) {
+      this.#again = true;
+      return;
+    }
+    this.#reading = this.#read()
+      .catch((error: unknown) => this.#onError(error))
+      .finally(() => {
+        this.#reading = undefined;
+        if (this.#again) {
+          this.#again = false;
+          this.#kick();
+        }
+      });
+  }
+
+  async #read(): Promise<void> {
+    if (this.#cursor === undefined) {
+      this.#cursor = await this.now();
+      this.#access.raise(this.#cursor);
+      for (const follower of this.#followers) this.#markBehind(follower);
+      return;
+    }
+    for (;;) {
+      const page = await this.#page({}, this.#cursor);
+      for (const change of page) {
+        const position = BigInt(change.position);
+        this.#cursor = position;
+        // The floor rises before anybody is told, so that a message is never checked against older permissions.
+        if (ACCESS_EVENTS.has(change.eventType)) this.#access.raise(position);
+        for (const follower of this.#followers) {
+          if (!follower.matches(change)) continue;
+          if (follower.waiting.length >= MAX_WAITING) this.#markBehind(follower);
+          else if (!follower.behind) {
+            follower.waiting.push(change);
+            follower.wake?.();
+          }
+        }
+      }
+      if (page.length < PAGE) return;
+    }
+  }
+
+  #markBehind(follower: Follower): void {
+    follower.behind = true;
+    follower.waiting = [];
+    follower.wake?.();
+  }
+}

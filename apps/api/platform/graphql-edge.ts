@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { ApolloArmor } from '@escape.tech/graphql-armor';
+import type { ApolloDriverConfig } from '@nestjs/apollo';
+import type { Request, Response } from 'express';
+import {
+  GraphQLError,
+  parse,
+  validate,
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+  type ValidationRule,
+} from 'graphql';
+import { CloseCode, type Context as WsContext, type ServerOptions } from 'graphql-ws';
+import type { GraphQLWsSubscriptionsConfig } from '@nestjs/graphql';
+import type { Logger } from '#libs/runtime/index.js';
+import type { Secrets, Session } from '#libs/secrets/index.js';
+import type { Access } from './access.js';
+import type { RequestContext } from './context.js';
+import type { ReadStore } from './read-store.js';
+
+interface Socket {
+  close(code: number, reason: string): void;
+}
+interface SocketExtra {
+  readonly socket: Socket;
+  readonly request: IncomingMessage;
+  session?: Session;
+}
+type Live = WsContext<Record<string, unknown>, SocketExtra>;
+
+interface EdgeOptions {
+  readonly store: ReadStore;
+  readonly access: Access;
+  readonly secrets: Secrets;
+  readonly logger: Logger;
+}
+
+const bearer = (header: string | undefined): string | undefined => header?.match(/^Bearer ([\w-]{1,200})$/i)?.[1];
+
+/** How GraphQL meets the network: who asks, what a query may cost, what errors say, sockets that end with their session. */
+export class GraphqlEdge {
+  readonly #options: EdgeOptions;
+  readonly #sockets = new Map<string, Set<Socket>>();
+  readonly #armor = new ApolloArmor({
+    maxDepth: { n: 14 },
+    maxAliases: { n: 30 },
+    maxDirectives: { n: 50 },
+    maxTokens: { n: 4000 },
+    costLimit: { maxCost: 20_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.3, ignoreIntrospection: true },
+    blockFieldSuggestion: { enabled: false },
+  }).protect();
+  readonly #stopListening: () => void;
+  /** Set once it is built. */
+  schema: GraphQLSchema | undefined;
+
+  constructor(options: EdgeOptions) {
+    this.#options = options;
+    this.#stopListening = options.secrets.sessions.onTerminated(({ sessionId, reason }) => {
+      for (const socket of this.#sockets.get(sessionId) ?? []) socket.close(4403, `Session ended: ${reason}`);
+    });
+  }
+
+  close(): void {
+    this.#stopListening();
+    for (const sockets of this.#sockets.values())
+      for (const socket of sockets) socket.close(1001, 'The server is going away');
+  }
+
+  options(): Partial<ApolloDriverConfig> {
+    return {
+      context: (from: { req: Request; res: Response } | Live) =>
+        'extra' in from ? this.#ofSocket(from) : this.#ofRequest(from.req),
+      csrfPrevention: true,
+      introspection: true,
+      playground: false,
+      includeStacktraceInErrorResponses: false,
+      allowBatchedHttpRequests: false,
+      validationRules: [...this.#armor.validationRules],
+      formatError: (formatted, error) => this.#format(formatted, error),
+      plugins: [
+        ...(this.#armor.plugins as NonNullable<ApolloDriverConfig['plugins']>),
+        {
+          // The snapshot of the operation is given back whatever became of it.
+          requestDidStart: async ({ contextValue }) => ({
+            willSendResponse: async () => (contextValue as RequestContext).read?.release(),
+          }),
+        },
+      ],
+      subscriptions: { 'graphql-ws': this.#socketOptions() as GraphQLWsSubscriptionsConfig },
+    };
+  }
+
+  /** Nest's type knows fewer options than graphql-ws takes; they are passed on all the same. */
+  #socketOptions(): GraphQLWsSubscriptionsConfig & Pick<ServerOptions, 'onSubscribe' | 'onError'> {
+    return {
+      path: '/graphql',
+      connectionInitWaitTimeout: 10_000,
+      onConnect: async (context: WsContext<Record<string, unknown>, unknown>) => {
+        const live = context as Live;
+        const token = live.connectionParams?.['token'];
+        const session =
+          typeof token === 'string' ? await this.#options.secrets.sessions.authenticate(token) : undefined;
+        if (!session) return false;
+        live.extra.session = session;
+        let sockets = this.#sockets.get(session.sessionId);
+        if (!sockets) this.#sockets.set(session.sessionId, (sockets = new Set()));
+        sockets.add(live.extra.socket);
+        return true;
+      },
+      onClose: (context: WsContext<Record<string, unknown>, unknown>) => {
+        const { session, socket } = (context as Live).extra;
+        if (!session) return;
+        const sockets = this.#sockets.get(session.sessionId);
+        sockets?.delete(socket);
+        if (sockets?.size === 0) this.#sockets.delete(session.sessionId);
+      },
+      onSubscribe: (_context, _id, payload) => {
+        const errors = this.#refusedBySize(payload.query);
+        return errors.length > 0 ? errors : undefined;
+      },
+      onError: (_context, _id, _payload, errors) =>
+        errors.map((error) => this.#format(error instanceof GraphQLError ? error.toJSON() : error, error)),
+    };
+  }
+
+  /** Depth and cost limits hold on a socket as over HTTP. */
+  #refusedBySize(query: string): readonly GraphQLError[] {
+    if (!this.schema) return [];
+    try {
+      return validate(this.schema, parse(query, { maxTokens: 4000 }), this.#armor.validationRules as ValidationRule[]);
+    } catch (error) {
+      return error instanceof GraphQLError ? [error] : [new GraphQLError(String(error))];
+    }
+  }
+
+  async #ofRequest(request: Request): Promise<RequestContext> {
+    const token = bearer(request.headers.authorization);
+    const session = token ? await this.#options.secrets.sessions.authenticate(token) : undefined;
+    return this.#context(session, { ip: request.ip, userAgent: request.headers['user-agent'] }, request);
+  }
+
+  async #ofSocket(live: Live): Promise<RequestContext> {
+    const { session, request, socket } = live.extra;
+    const alive = session && (await this.#options.secrets.sessions.touch(session.sessionId));
+    if (!alive) socket.close(CloseCode.Forbidden, 'Session ended');
+    return this.#context(
+      alive,
+      { ip: request.socket.remoteAddress, userAgent: request.headers['user-agent'] },
+      request,
+    );
+  }
+
+  async #context(
+    session: Session | undefined,
+    origin: RequestContext['origin'],
+    req: unknown,
+  ): Promise<RequestContext> {
+    const viewer = session ? await this.#options.access.viewer(session.userId, session.organisationId) : null;
+    const context: RequestContext = { session: session ?? null, viewer, origin, read: this.#options.store.session() };
+    // With a request of its own, Nest does not copy the context: the snapshot must stay one.
+    return Object.assign(context, { req });
+  }
+
+  #format(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
+    const original = error instanceof GraphQLError ? error.originalError : error;
+    const code = formatted.extensions?.['code'];
+    const expected = !original || original instanceof GraphQLError;
+    if (expected && code !== 'INTERNAL_SERVER_ERROR') return withFieldPath(formatted);
+    const correlationId = randomUUID();
+    this.#options.logger.error({ err: original ?? error, correlationId, path: formatted.path }, 'request failed');
+    return {
+      message: 'Something went wrong on our side. Quote the correlation id when you report it.',
+      path: formatted.path,
+      locations: formatted.locations,
+      extensions: { code: 'INTERNAL', correlationId },
+    };
+  }
+}
+
+/** graphql-js names the input field at fault in its words only; clients get it as a path too. */
+function withFieldPath(error: GraphQLFormattedError): GraphQLFormattedError {
+  const at = /^Variable "\$(\w+)" got invalid value .*?(?: at "\w+\.?([\w.[\]]*)")?; /s.exec(error.message);
+  if (!at || error.extensions?.['path']) return error;
+  const path = [at[1]!, ...(at[2] ?? '').split(/[.[\]]+/).filter(Boolean)];
+  return { ...error, extensions: { ...error.extensions, code: 'BAD_USER_INPUT', path } };
+}

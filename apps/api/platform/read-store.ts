@@ -1,0 +1,254 @@
+import DataLoader from 'dataloader';
+import { DataSource, In, type EntityManager, type FindOptionsOrder, type QueryRunner } from 'typeorm';
+import { Listener } from '#libs/postgres/index.js';
+import { READ_MODELS, type EntityClass } from '#libs/read-models/index.js';
+import { refuse } from '#libs/events/catalogue/index.js';
+import { refusalError } from './refusals.js';
+
+/** How long a reader waits for projections before it is told that they lag, milliseconds. */
+const PATIENCE_MS = 10_000;
+/** Read models that say who may see what; a snapshot is used only when they are as new as the rest. */
+const ACCESS_MODELS = ['identity', 'production'];
+export const CHANNEL = 'picturelock_projection';
+
+export const isUuid = (value: unknown): value is string =>
+  typeof value === 'string' && /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(value);
+
+type Checkpoints = ReadonlyMap<string, bigint>;
+
+/** The read models: snapshots, positions, and a wake-up when something was projected. */
+export class ReadStore {
+  readonly #source: DataSource;
+  readonly #listener: Listener;
+  readonly #waiters = new Set<() => void>();
+  readonly #onProgress = new Set<() => void>();
+
+  private constructor(source: DataSource, url: string, onError: (error: Error) => void) {
+    this.#source = source;
+    this.#listener = new Listener({
+      url,
+      channels: [CHANNEL],
+      applicationName: 'picturelock api listener',
+      // NOTIFY is only a hint; the tables are read either way, and at least once a second.
+      onNotification: () => this.#wake(),
+      onReconnect: () => this.#wake(),
+      onTick: () => this.#wake(),
+      onError,
+    });
+  }
+
+  static async open(url: string, onError: (error: Error) => void): Promise<ReadStore> {
+    const source = new DataSource({
+      type: 'postgres',
+      url,
+      entities: READ_MODELS.flatMap((m) => [...m.entities]),
+      applicationName: 'picturelock api',
+      poolSize: 20,
+      extra: { statement_timeout: 15_000, idle_in_transaction_session_timeout: 30_000, keepAlive: true },
+      poolErrorHandler: onError,
+    });
+    await source.initialize();
+    const store = new ReadStore(source, url, onError);
+    await store.#listener.start();
+    return store;
+  }
+
+  async close(): Promise<void> {
+    await this.#listener.stop();
+    await this.#source.destroy();
+  }
+
+  get manager(): EntityManager {
+    return this.#source.manager;
+  }
+
+  query<T>(sql: string, parameters: unknown[] = []): Promise<T[]> {
+    return this.#source.query(sql, parameters) as Promise<T[]>;
+  }
+
+  session(): ReadSession {
+    return new ReadSession(this, this.#source);
+  }
+
+  /** Called whenever projections may have moved. Returns the way to stop. */
+  onProgress(callback: () => void): () => void {
+    this.#onProgress.add(callback);
+    return () => this.#onProgress.delete(callback);
+  }
+
+  /** Resolves at the next sign of progress, or after `ms`. */
+  async progress(ms = 1000): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#waiters.add(done);
+    });
+  }
+
+  /** How far each read model of this build is. */
+  async checkpoints(run: (sql: string) => Promise<unknown> = (sql) => this.#source.query(sql)): Promise<Checkpoints> {
+    const rows = (await run('SELECT name, version, position::text FROM projection.checkpoint')) as {
+      name: string;
+      version: number;
+      position: string;
+    }[];
+    return new Map(
+      READ_MODELS.map((model) => {
+        const row = rows.find((r) => r.name === model.name && Number(r.version) === model.version);
+        return [model.name, BigInt(row?.position ?? -1)];
+      }),
+    );
+  }
+
+  /** Waits until the named read models have reached the position. @throws PROJECTION_BEHIND */
+  async waitFor(position: bigint, names: readonly string[], patience = PATIENCE_MS): Promise<void> {
+    if (position <= 0n) return;
+    const deadline = Date.now() + patience;
+    for (;;) {
+      // The wait is armed before the look, so that progress in between is not missed.
+      const moved = this.progress();
+      const at = await this.checkpoints();
+      if (names.every((name) => (at.get(name) ?? -1n) >= position)) return;
+      if (Date.now() > deadline) throw behind(position);
+      await moved;
+    }
+  }
+
+  #wake(): void {
+    for (const waiter of [...this.#waiters]) waiter();
+    for (const callback of this.#onProgress) callback();
+  }
+}
+
+const behind = (position: bigint) =>
+  refusalError(
+    refuse('PROJECTION_BEHIND', 'The read models have not reached that position yet; ask again.', {
+      details: { position: String(position) },
+    }),
+  );
+
+/**
+ * One consistent view of all read models for one operation: a read-only snapshot, opened with the first read, in which
+ * what may be seen is at least as new as what is shown. Released at the end of the operation.
+ */
+export class ReadSession {
+  readonly #store: ReadStore;
+  readonly #source: DataSource;
+  #floor = 0n;
+  #opened: Promise<EntityManager> | undefined;
+  #runner: QueryRunner | undefined;
+  #position = 0n;
+  #loaders = new Map<unknown, unknown>();
+
+  constructor(store: ReadStore, source: DataSource) {
+    this.#store = store;
+    this.#source = source;
+  }
+
+  /** What follows must see this position. A snapshot that is older is given up. */
+  async require(position: bigint | string | null | undefined): Promise<void> {
+    if (position == null) return;
+    const wanted = BigInt(position);
+    if (wanted <= this.#floor) return;
+    this.#floor = wanted;
+    if (this.#opened && this.#position < wanted) await this.release();
+  }
+
+  manager(): Promise<EntityManager> {
+    this.#opened ??= this.#open();
+    return this.#opened;
+  }
+
+  /** The position that every read model of the snapshot has reached. */
+  async position(): Promise<bigint> {
+    await this.manager();
+    return this.#position;
+  }
+
+  async query<T>(sql: string, parameters: unknown[] = []): Promise<T[]> {
+    return (await this.manager()).query(sql, parameters) as Promise<T[]>;
+  }
+
+  /** A loader that lives as long as the snapshot. */
+  loader<K, V>(
+    key: unknown,
+    load: (keys: readonly K[], manager: EntityManager) => Promise<(V | Error)[]>,
+  ): DataLoader<K, V> {
+    let loader = this.#loaders.get(key) as DataLoader<K, V> | undefined;
+    if (!loader) {
+      loader = new DataLoader<K, V>(async (keys) => load(keys, await this.manager()), { maxBatchSize: 1000 });
+      this.#loaders.set(key, loader);
+    }
+    return loader;
+  }
+
+  /** One row by id; null for what isn't there and for what is no id at all. */
+  async byId<T extends { id: string }>(entity: EntityClass<T>, id: string | null | undefined): Promise<T | null> {
+    if (!isUuid(id)) return null;
+    return this.loader<string, T | null>(entity, async (ids, manager) => {
+      const rows = await manager.getRepository(entity).find({ where: { id: In([...ids]) } as never });
+      const found = new Map(rows.map((row) => [row.id, row]));
+      return ids.map((key) => found.get(key) ?? null);
+    }).load(id.toLowerCase());
+  }
+
+  /** All rows that name the id in `column`, in order. */
+  manyBy<T extends object>(
+    entity: EntityClass<T>,
+    column: keyof T & string,
+    order: FindOptionsOrder<T>,
+    id: string,
+  ): Promise<T[]> {
+    return this.loader<string, T[]>(`${entity.name}.${column}`, async (ids, manager) => {
+      const rows = await manager.getRepository(entity).find({ where: { [column]: In([...ids]) } as never, order });
+      const groups = new Map<string, T[]>(ids.map((key) => [key, []]));
+      for (const row of rows) groups.get(String(row[column]))?.push(row);
+      return ids.map((key) => groups.get(key) ?? []);
+    }).load(id);
+  }
+
+  async release(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = undefined;
+    this.#loaders = new Map();
+    await opened?.catch(() => undefined);
+    const runner = this.#runner;
+    this.#runner = undefined;
+    if (!runner) return;
+    await runner.query('COMMIT').catch(() => undefined);
+    await runner.release();
+  }
+
+  async #open(): Promise<EntityManager> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const moved = this.#store.progress(250);
+      const runner = this.#source.createQueryRunner();
+      try {
+        await runner.connect();
+        await runner.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+        const at = await this.#store.checkpoints((sql) => runner.query(sql));
+        const newest = [...at.values()].reduce((a, b) => (a > b ? a : b), -1n);
+        const oldest = [...at.values()].reduce((a, b) => (a < b ? a : b));
+        const accessIsNewEnough = ACCESS_MODELS.every((name) => (at.get(name) ?? -1n) >= newest);
+        if (accessIsNewEnough && oldest >= this.#floor) {
+          this.#runner = runner;
+          this.#position = oldest;
+          return runner.manager;
+        }
+        await runner.query('COMMIT');
+      } catch (error) {
+        await runner.query('ROLLBACK').catch(() => undefined);
+        await runner.release().catch(() => undefined);
+        throw error;
+      }
+      await runner.release();
+      if (Date.now() > deadline) throw behind(this.#floor);
+      await moved;
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import {
+  IdentityResolver,
+  LoginPayloadResolver,
+  UserPayloadResolver,
+  UserResolver,
+} from './identity/identity.resolver.js';
+import { OrganisationPayloadResolver, SetupResolver } from './identity/setup.resolver.js';
+import { LiveResolver, ProjectChangeResolver, StackChangeResolver, WorkChangeResolver } from './live/live.resolver.js';
+import {
+  DeliverablePayloadResolver,
+  DeliverableResolver,
+  PipelineTemplatePayloadResolver,
+  PipelineTemplateResolver,
+  ProductionResolver,
+  ProjectPayloadResolver,
+  ProjectResolver,
+  StagePayloadResolver,
+  StageResolver,
+} from './production/production.resolver.js';
+import {
+  AnnotationPayloadResolver,
+  AnnotationResolver,
+  CommentPayloadResolver,
+  CommentResolver,
+  DecisionPayloadResolver,
+  DecisionResolver,
+  ReviewResolver,
+  StageStackResolver,
+  VersionPayloadResolver,
+  VersionResolver,
+  VersionStackResolver,
+  WithdrawVersionPayloadResolver,
+} from './review/review.resolver.js';
+
+/** Every resolver of the schema. */
+export const RESOLVERS = [
+  IdentityResolver,
+  UserResolver,
+  UserPayloadResolver,
+  LoginPayloadResolver,
+  SetupResolver,
+  OrganisationPayloadResolver,
+  ProductionResolver,
+  PipelineTemplateResolver,
+  PipelineTemplatePayloadResolver,
+  ProjectResolver,
+  ProjectPayloadResolver,
+  DeliverableResolver,
+  DeliverablePayloadResolver,
+  StageResolver,
+  StagePayloadResolver,
+  StageStackResolver,
+  ReviewResolver,
+  VersionStackResolver,
+  VersionResolver,
+  VersionPayloadResolver,
+  WithdrawVersionPayloadResolver,
+  CommentResolver,
+  CommentPayloadResolver,
+  AnnotationResolver,
+  AnnotationPayloadResolver,
+  DecisionResolver,
+  DecisionPayloadResolver,
+  LiveResolver,
+  StackChangeResolver,
+  ProjectChangeResolver,
+  WorkChangeResolver,
+];

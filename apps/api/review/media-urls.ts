@@ -1,0 +1,47 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { can } from '#libs/domain/index.js';
+import { signPath } from '#libs/media/index.js';
+import type { VersionMediaRow, VersionRow } from '#libs/read-models/index.js';
+import type { Config } from '#libs/runtime/index.js';
+import type { RequestContext } from '../platform/context.js';
+import { CONFIG } from '../platform/tokens.js';
+
+/** Name under which a token for the original opens it. */
+export const ORIGINAL = 'original';
+
+/** Signed, short-lived addresses of a version's files. */
+@Injectable()
+export class MediaUrls {
+  constructor(@Inject(CONFIG) private readonly config: Config) {}
+
+  file(context: RequestContext, version: VersionRow, media: VersionMediaRow | null, role: string): string | null {
+    const file = media?.status === 'READY' ? media.files.find((f) => f.role === role) : undefined;
+    if (!file || !media?.manifestHash || version.status === 'WITHDRAWN') return null;
+    return this.#url(context, version, media.manifestHash, file.name);
+  }
+
+  original(context: RequestContext, version: VersionRow): string | null {
+    if (!context.viewer || !can(context.viewer.role, 'version.download') || version.status === 'WITHDRAWN') return null;
+    return this.#url(context, version, version.blobHash, ORIGINAL);
+  }
+
+  #url(context: RequestContext, version: VersionRow, hash: string, name: string): string | null {
+    const { session, viewer } = context;
+    if (!session || !viewer) return null;
+    const ttl = this.config.media.urlTtlSeconds * 1000;
+    // Rounded up to half a lifetime, so that the same question soon after gets the same address and caches hold.
+    const expiresAt = Math.ceil((Date.now() + ttl) / (ttl / 2)) * (ttl / 2);
+    const token = signPath(
+      {
+        organisationId: version.organisationId,
+        versionId: version.id,
+        manifestHash: hash,
+        userId: viewer.userId,
+        sessionId: session.sessionId,
+        expiresAt,
+      },
+      this.config.keys.mediaSigning,
+    );
+    return `/media/${token}/${encodeURIComponent(name)}`;
+  }
+}

@@ -1,0 +1,84 @@
+import 'reflect-metadata';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/index.js';
+import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
+import { openJobs } from '#libs/jobs/index.js';
+import { openBlobStore } from '#libs/media/index.js';
+import { runService } from '#libs/runtime/index.js';
+import { openSecrets } from '#libs/secrets/index.js';
+import { transcode } from './processors/transcode.js';
+import { runReaction, type Reaction } from './reaction.js';
+import { finishUpload } from './reactions/finish-upload.js';
+import { moveJobCard } from './reactions/move-job-card.js';
+import { transcodeUploads } from './reactions/transcode-uploads.js';
+
+export const REACTIONS: readonly Reaction[] = [finishUpload, moveJobCard, transcodeUploads];
+
+await runService('workers', async ({ config, logger }) => {
+  const warn = (what: string) => (err: unknown) => logger.warn({ err }, what);
+  const secrets = await openSecrets({
+    databaseUrl: config.databases.secrets,
+    masterKey: config.keys.master,
+    onError: warn('secrets: background work failed'),
+  });
+  const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
+  const executor = new CommandExecutor({
+    log,
+    audit: auditRefusals(log, warn('a refusal could not be put on record')),
+    outcomes: outcomeMemory(secrets.outcomes),
+  });
+  const jobs = await openJobs({
+    databaseUrl: config.databases.jobs,
+    redisUrl: config.redisUrl,
+    onError: warn('jobs: connection trouble'),
+  });
+  const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
+  // Each process has its own scratch folder, named so that what a killed one left is found and removed.
+  const scratch = join(config.home, 'work');
+  const workDir = join(scratch, String(process.pid));
+  await mkdir(workDir, { recursive: true });
+  await removeAbandoned(scratch);
+
+  const abort = new AbortController();
+  const tools = { executor, jobs, logger };
+  const reactions = REACTIONS.map((reaction) => runReaction(reaction, log, tools, abort.signal));
+  const worker = jobs.worker(
+    TRANSCODE_QUEUE,
+    transcodeJob,
+    (context) => transcode(context, { executor, blobs, jobs, logger, workDir, threads: config.media.ffmpegThreads }),
+    {
+      concurrency: 1,
+      onFailed: ({ jobId, attempt, error, final }) =>
+        logger.error({ err: error, jobId, attempt, final }, 'transcode job failed'),
+    },
+  );
+  await worker.ready();
+  return {
+    async health() {
+      return { transcode: await jobs.counts(TRANSCODE_QUEUE) };
+    },
+    async stop() {
+      abort.abort();
+      await worker.close({ graceMs: 2000 });
+      await Promise.all(reactions);
+      await jobs.close();
+      await log.close();
+      await secrets.close();
+      await rm(workDir, { recursive: true, force: true });
+    },
+  };
+});
+
+/** Scratch folders of processes that are no more. */
+async function removeAbandoned(scratch: string): Promise<void> {
+  for (const name of await readdir(scratch)) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    try {
+      process.kill(pid, 0);
+    } catch {
+      await rm(join(scratch, name), { recursive: true, force: true });
+    }
+  }
+}

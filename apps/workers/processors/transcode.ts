@@ -1,0 +1,104 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { progressTopic, type TranscodeJob } from '#libs/application/index.js';
+import { versionMediaDecider } from '#libs/domain/index.js';
+import { deriveCommandId, type CommandMeta } from '#libs/events/catalogue/index.js';
+import type { CommandExecutor } from '#libs/events/log/index.js';
+import type { JobContext, Jobs } from '#libs/jobs/index.js';
+import {
+  probe,
+  storeReviewSet,
+  transcodeReview,
+  type BlobHash,
+  type BlobStore,
+  type MediaError,
+} from '#libs/media/index.js';
+import type { Logger } from '#libs/runtime/index.js';
+
+export interface TranscodeTools {
+  readonly executor: CommandExecutor;
+  readonly blobs: BlobStore;
+  readonly jobs: Jobs;
+  readonly logger: Logger;
+  /** Scratch space on the same disk as the blobs. */
+  readonly workDir: string;
+  readonly threads: number;
+}
+
+/** Failures of the machine, not of the media: worth another try. */
+const TRANSIENT: readonly MediaError['code'][] = ['FFMPEG_MISSING', 'MEDIA_CANCELLED', 'DISK_FULL', 'MEDIA_STALLED'];
+const MAX_REASON = 5000;
+
+/**
+ * Makes the review copies of a version and puts the result in the log. May run twice: outputs are content-addressed
+ * and the result's command id follows from the job's event, so twice is as good as once.
+ */
+export async function transcode(context: JobContext<TranscodeJob>, tools: TranscodeTools): Promise<void> {
+  const { data, signal } = context;
+  const { executor, blobs, jobs, logger } = tools;
+  const { versionId, stackId, projectId, organisationId, source } = data;
+  const ref = { versionId, stackId, projectId, source };
+  const meta = (name: string): CommandMeta => ({
+    commandId: deriveCommandId(data.eventId, name),
+    minted: true,
+    organisationId,
+    actor: { userId: null, role: 'SERVICE' },
+    at: new Date().toISOString(),
+    correlationId: data.eventId,
+    causationId: data.eventId,
+  });
+  const report = (fraction: number, more: { fps?: number; frame?: number } = {}) =>
+    jobs.publishProgress(progressTopic(versionId), { fraction, ...more });
+
+  const fail = async ({ code, message, reason }: MediaError): Promise<void> => {
+    if (TRANSIENT.includes(code)) throw new Error(`${code}: ${reason ?? message}`);
+    const outcome = await executor.execute(versionMediaDecider, versionId, {
+      type: 'FailTranscode',
+      data: { ...ref, code, reason: (reason ?? message).slice(0, MAX_REASON) },
+      meta: meta('transcode failed'),
+    });
+    if (!outcome.ok) throw new Error(`The result was refused: ${outcome.refusal.code}`);
+    report(1);
+    logger.warn({ versionId, code, reason }, 'transcode failed');
+  };
+
+  const scratch = await mkdtemp(join(tools.workDir, 'transcode-'));
+  try {
+    report(0);
+    const input = await blobs.localPath(organisationId, source.hash as BlobHash);
+    const info = await probe(input, { signal });
+    if (!info.ok) return await fail(info.error);
+    const made = await transcodeReview(input, join(scratch, 'review'), info.value, {
+      signal,
+      threads: tools.threads > 0 ? tools.threads : undefined,
+      onProgress: ({ fraction, fps, frame }) => {
+        // The last step is in the log, not in ffmpeg.
+        report(Math.min(fraction, 0.99), { fps, frame });
+        context.progress(fraction);
+      },
+    });
+    if (!made.ok) return await fail(made.error);
+    const { manifest, ref: stored } = await storeReviewSet(blobs, organisationId, made.value);
+    const outcome = await executor.execute(versionMediaDecider, versionId, {
+      type: 'CompleteTranscode',
+      data: {
+        ...ref,
+        manifest: stored,
+        frames: made.value.frames,
+        files: manifest.files.map(({ width = null, height = null, bitrate = null, frames: _frames, ...file }) => ({
+          ...file,
+          width,
+          height,
+          bitrate,
+        })),
+      },
+      meta: meta('transcode completed'),
+    });
+    // Another run of the same job was first, with files of its own: its result stands.
+    if (!outcome.ok && outcome.refusal.code !== 'COMMAND_ID_REUSED')
+      throw new Error(`The result was refused: ${outcome.refusal.code}`);
+    report(1);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,25 @@
+import { finishVersionUpload, reopenCurrent } from '#libs/application/index.js';
+import type { Reaction } from '../reaction.js';
+import { consequence } from '../reaction.js';
+import { insistOn } from './insist.js';
+
+/** An upload or withdrawal that a crash cut in the middle is finished from the events it has written so far. */
+export const finishUpload: Reaction = {
+  name: 'finish-upload',
+  categories: ['version', 'versionStack'],
+  async react(event, { executor, logger }) {
+    if (event.type === 'VersionOpened') {
+      const { organisationId: _organisation, ...version } = event.data;
+      // The same actor and ids as the command that began: whoever is second finds the first one's result.
+      const meta = {
+        ...consequence(event, 'finish'),
+        commandId: event.metadata.commandId,
+        actor: event.metadata.actor,
+        at: event.metadata.at,
+      };
+      insistOn(await finishVersionUpload(executor, meta, version), event, logger);
+    }
+    if (event.type === 'VersionWithdrawn' && event.data.current)
+      insistOn(await reopenCurrent(executor, consequence(event, 'reopen'), event.data.stackId), event, logger);
+  },
+};

@@ -1,0 +1,22 @@
+import { z } from 'zod';
+import { blob, id } from '#libs/events/catalogue/index.js';
+
+/** Queue of review transcodes. */
+export const TRANSCODE_QUEUE = 'transcode';
+
+/** A job of that queue: everything the worker needs to know, copied from the event it reacts to. */
+export const transcodeJob = z.object({
+  organisationId: id,
+  projectId: id,
+  stackId: id,
+  versionId: id,
+  source: blob,
+  /** The event that asked for it. */
+  eventId: id,
+});
+export type TranscodeJob = z.infer<typeof transcodeJob>;
+
+/** Topic under which the progress of a version's transcode is published. */
+export const progressTopic = (versionId: string): string => `transcode.${versionId}`;
+export const versionOfTopic = (topic: string): string | undefined =>
+  topic.startsWith('transcode.') ? topic.slice('transcode.'.length) : undefined;
