@@ -13,6 +13,8 @@ import {
   Worker,
   type WorkerOptions,
 } from 'bullmq';
+import type { QueryResult } from 'pg';
+import { type Pool, withTransaction } from '#libs/postgres/index.js';
 
 export const QUEUE_SCHEMA = 'bullmq';
 /** After a failed fetch; BullMQ itself waits only for errors it knows from Redis and would spin on the others. */
@@ -27,10 +29,46 @@ export interface Backend {
   close(): Promise<void>;
 }
 
-/** BullMQ's connection, but one that failed on first use is tried again: BullMQ keeps the failure for ever. */
-class RetryingConnection extends PostgresConnection {
+/**
+ * Functions of BullMQ that lock many jobs in no particular order (promoting the delayed, marking the stalled, renewing locks):
+ * run by several processes at once they deadlock, which ends as failed attempts and seconds of standstill.
+ */
+const CONTENDED =
+  /\b(move_to_active|move_to_completed_fetch|move_to_failed_fetch|move_stalled_jobs_to_wait|extend_locks)\b|UPDATE job\b/i;
+const DEADLOCK = '40P01';
+const DEADLOCK_TRIES = 6;
+
+/** BullMQ's connection, mended. */
+class SoundConnection extends PostgresConnection {
   private attempt: Promise<void> | undefined;
 
+  constructor(config: PostgresConnectionOptions) {
+    super(config);
+    const pool = this.pool as unknown as Pool;
+    const plain = pool.query.bind(pool) as (text: string, values?: unknown[]) => Promise<QueryResult>;
+    Reflect.set(pool, 'query', async (text: string, values?: unknown[]): Promise<QueryResult> => {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          // One after another within a queue; its name is always the first value.
+          if (!CONTENDED.test(text)) return await plain(text, values);
+          return await withTransaction(pool, async (client) => {
+            // Claims and leases need no flush of their own: one lost with the server is a job run twice, which is allowed.
+            await client.query(
+              `SELECT pg_advisory_xact_lock(hashtext('picturelock.jobs'), hashtext($1)), set_config('synchronous_commit', 'off', true)`,
+              [values?.[0]],
+            );
+            return client.query(text, values);
+          });
+        } catch (error) {
+          // The victim was rolled back as a whole: it can simply go again.
+          if ((error as { code?: string }).code !== DEADLOCK || attempt === DEADLOCK_TRIES) throw error;
+          await new Promise((resolve) => setTimeout(resolve, Math.random() * 50 * attempt));
+        }
+      }
+    });
+  }
+
+  /** BullMQ would keep a first failure for ever. */
   override waitUntilReady(): Promise<void> {
     return (this.attempt ??= super.waitUntilReady().catch((error: unknown) => {
       this.attempt = undefined;
@@ -73,12 +111,12 @@ function poolConfig(databaseUrl: string, max: number): Exclude<PostgresConnectio
 
 export function postgresBackend(databaseUrl: string, onError: (error: Error) => void): Backend {
   // One pool for all producers of the process; a worker has its own, and a connection to listen on.
-  const producers = new RetryingConnection(poolConfig(databaseUrl, 4));
+  const producers = new SoundConnection(poolConfig(databaseUrl, 4));
   producers.on('error', onError);
   const forQueue: BackendFactory<IQueueBackend, ConnectionOptions> = (name, options) =>
     new PostgresQueueBackend(producers, name, options as never, false);
   const forWorker: BackendFactory<IQueueBackend, ConnectionOptions> = (name, options) =>
-    new PatientBackend(new RetryingConnection(poolConfig(databaseUrl, 3)), name, options as never, true, name);
+    new PatientBackend(new SoundConnection(poolConfig(databaseUrl, 3)), name, options as never, true, name);
   return {
     queue: (name, options) => new Queue(name, { ...options, connection: {} }, forQueue) as unknown as AnyQueue,
     worker: (name, processor, options) =>

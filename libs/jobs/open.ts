@@ -320,7 +320,7 @@ class BullWorker<T> implements JobWorker {
             this.abandoned = true;
             for (const leave of this.abandon) leave();
           },
-          (options.graceMs ?? GRACE_MS) + ABANDON_MS,
+          (options.graceMs ?? GRACE_MS) + (options.abandonMs ?? ABANDON_MS),
         ),
       ];
       try {

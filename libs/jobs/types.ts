@@ -38,7 +38,8 @@ export interface JobQueue<T> {
   /**
    * Stored when it resolves. The same id again is nothing, whatever became of the first. The id comes from the event's
    * (see `jobIdOf`); letters, digits and `-_.=` only, at most 200 characters, not all digits.
-   * Returns false when the id was there already.
+   * Returns false when the id was there already; of several adding at once more than one may hear true.
+   * Completed jobs are remembered for 7 days (at most 20,000), failed ones for 90.
    * @throws ZodError for data that the schema refuses, RangeError for an illegal id
    */
   add(jobId: string, data: T, options?: AddOptions): Promise<boolean>;
@@ -62,7 +63,7 @@ export interface JobContext<T> {
   readonly data: T;
   /** From 1. A run that a crash cut short counts as no attempt. */
   readonly attempt: number;
-  /** Aborts when the worker closes or the job was lost to another worker: stop, what you return counts no more. */
+  /** Aborts when the worker's grace is over (throw: the job goes back) or the job was lost to another (nothing counts). */
   readonly signal: AbortSignal;
   /** `fraction` from 0 to 1. Kept with the job and published under the topic `job.<queue>.<jobId>`; rate-limited. */
   progress(fraction: number, info?: Record<string, unknown>): void;
@@ -90,6 +91,8 @@ export interface WorkerOptions {
 export interface CloseOptions {
   /** How long jobs under way may take; then their signal aborts and they go back to the queue. Default 10,000 ms. */
   graceMs?: number;
+  /** How long from then on a job that does not hear its signal is waited for; default 5,000 ms. */
+  abandonMs?: number;
 }
 
 export interface JobWorker {

@@ -15,7 +15,10 @@ export const workerSetup = z.object({
 
 if (process.send) {
   const setup = workerSetup.parse(JSON.parse(process.argv[2]!));
-  const jobs = await openJobs(setup);
+  const jobs = await openJobs({
+    ...setup,
+    onError: (error) => appendFileSync(setup.diary, `error ${error.message.replaceAll(/\s+/g, '_')}\n`),
+  });
   const note = (what: string, jobId: string, attempt: number): void =>
     appendFileSync(setup.diary, `${what} ${jobId} ${attempt} ${process.pid}\n`);
   const worker = jobs.worker(
