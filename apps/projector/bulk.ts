@@ -106,13 +106,13 @@ export class Bulk {
       for (const change of this.#of(table).values())
         if (change.kind === 'delete') keys.push(change.key);
         else if (change.kind === 'replace') keys.push(keyOf(table, change.row));
-      if (keys.length > 0) await this.#run(connection, this.#deleteText(table), toJson(keys, table.primaryKey));
+      if (keys.length > 0) await this.#run(connection, this.#deleteText(table), toArrays(keys, table.primaryKey));
     }
     for (const table of this.#tables) {
       const rows: Values[] = [];
       for (const change of this.#of(table).values())
         if (change.kind === 'insert' || change.kind === 'replace') rows.push(change.row);
-      if (rows.length > 0) await this.#run(connection, this.#insertText(table), toJson(rows, table.columns));
+      if (rows.length > 0) await this.#run(connection, this.#insertText(table), toArrays(rows, table.columns));
     }
     for (const table of this.#tables) await this.#flushUpdates(connection, table);
     for (const rows of this.#pending.values()) rows.clear();
@@ -136,11 +136,11 @@ export class Bulk {
     for (const changes of groups.values()) {
       const set = columnsOf(table, Object.keys(changes[0]!.set));
       const add = columnsOf(table, Object.keys(changes[0]!.add));
-      const json = toJson(
+      const arrays = toArrays(
         changes.map((change) => ({ ...change.key, ...change.set, ...change.add })),
         [...table.primaryKey, ...set, ...add],
       );
-      const written = await this.#run(connection, this.#updateText(table, set, add), json);
+      const written = await this.#run(connection, this.#updateText(table, set, add), arrays);
       if (written !== changes.length)
         throw new RowMismatch(
           `${changes.length - written} of ${changes.length} rows to update are not in ${table.name}, among ${changes
@@ -151,8 +151,8 @@ export class Bulk {
     }
   }
 
-  async #run(connection: Queryable, text: string, json: string): Promise<number> {
-    const { rowCount } = await connection.query(prepared(text, [json]));
+  async #run(connection: Queryable, text: string, arrays: string[]): Promise<number> {
+    const { rowCount } = await connection.query(prepared(text, arrays));
     return rowCount ?? 0;
   }
 
@@ -177,7 +177,7 @@ export class Bulk {
 
   #insertText(table: Table): string {
     const columns = table.columns.map(quote).join(', ');
-    return `INSERT INTO ${this.#name(table)} (${columns}) SELECT ${columns} FROM ${recordset(table.columns)}`;
+    return `INSERT INTO ${this.#name(table)} (${columns}) SELECT * FROM ${recordset(table.columns)}`;
   }
 
   #deleteText(table: Table): string {
@@ -198,8 +198,16 @@ export class Bulk {
 }
 
 const quote = ({ name }: TableColumn): string => pg.escapeIdentifier(name);
-const recordset = (columns: readonly TableColumn[]): string =>
-  `json_to_recordset($1::json) AS r(${columns.map((column) => `${quote(column)} ${column.type}`).join(', ')})`;
+/** The parameters as a table `r`: one array for each column. What has no array of its own goes as text and is cast. */
+const recordset = (columns: readonly TableColumn[]): string => {
+  const names = columns.map(quote).join(', ');
+  const arrays = columns.map(({ type }, index) => `$${index + 1}::${travelsAsText(type) ? 'text' : type}[]`).join(', ');
+  const typed = columns.map(
+    (column) => `${quote(column)}${travelsAsText(column.type) ? `::${column.type}` : ''} AS ${quote(column)}`,
+  );
+  return `(SELECT ${typed.join(', ')} FROM unnest(${arrays}) AS u(${names})) AS r`;
+};
+const travelsAsText = (type: string): boolean => type === 'jsonb' || type.endsWith('[]');
 const matching = (table: Table): string =>
   table.primaryKey.map((column) => `t.${quote(column)} = r.${quote(column)}`).join(' AND ');
 
@@ -218,17 +226,40 @@ function columnsOf(table: Table, properties: readonly string[]): TableColumn[] {
 const storable = (text: string): string =>
   text.replace(/\0|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD');
 
-/** Rows as JSON with the columns' names as keys. Undefined reads as null. */
-export function toJson(rows: readonly Values[], columns: readonly TableColumn[]): string {
-  const named = rows.map((row) => {
-    const out: Values = {};
-    for (const { name, property } of columns) out[name] = row[property] ?? null;
-    return out;
-  });
-  const json = JSON.stringify(named);
-  // JSON.stringify escapes exactly what Postgres would refuse; looking for the escapes is much cheaper than for the cause.
+/** Quoted, as elements of Postgres array literals are. */
+const quoted = (text: string): string =>
+  `"${/["\\\0]/.test(text) ? text.replaceAll('\0', '\uFFFD').replace(/["\\]/g, '\\$&') : text}"`;
+
+/** JSON text that Postgres takes. `JSON.stringify` escapes exactly what it would refuse; the escapes are cheap to find. */
+function jsonText(value: unknown): string {
+  const json = JSON.stringify(value);
   if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
-  return JSON.stringify(named, (_, value: unknown) => (typeof value === 'string' ? storable(value) : value));
+  return JSON.stringify(value, (_, part: unknown) => (typeof part === 'string' ? storable(part) : part));
+}
+
+function literal(type: string, value: unknown): string {
+  if (value === null || value === undefined) return 'NULL';
+  switch (type) {
+    case 'text':
+      return quoted(value as string);
+    case 'jsonb':
+      return quoted(jsonText(value));
+    case 'timestamptz':
+      return (value as Date).toISOString();
+    case 'uuid[]':
+      return quoted(`{${(value as string[]).join(',')}}`);
+    default:
+      return String(value);
+  }
+}
+
+/** One Postgres array literal for each column. */
+export function toArrays(rows: readonly Values[], columns: readonly TableColumn[]): string[] {
+  return columns.map(({ property, type }) => {
+    let out = '{';
+    for (let i = 0; i < rows.length; i++) out += (i === 0 ? '' : ',') + literal(type, rows[i]![property]);
+    return out + '}';
+  });
 }
 
 const names = new Map<string, string>();

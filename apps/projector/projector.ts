@@ -1,4 +1,4 @@
-import type { EventBatch, EventLog, LogSubscription } from '#libs/events/log/types.js';
+import type { EventLog, LogSubscription } from '#libs/events/log/types.js';
 import { createPool } from '#libs/postgres/index.js';
 import { CheckpointAheadOfLog } from './errors.js';
 import type { Projection } from './projection.js';
@@ -67,7 +67,7 @@ class Reader {
     log: EventLog;
     categories: readonly string[];
     maxBatch: number;
-    onBatch: (batch: EventBatch) => void;
+    onBatch: (atEnd: boolean) => void;
     onEnd: (error: unknown) => void;
     onConnection: (state: 'connected' | 'lost', error?: unknown) => void;
   }): void {
@@ -76,8 +76,10 @@ class Reader {
       categories: options.categories,
       maxBatch: options.maxBatch,
       onBatch: async (batch) => {
-        await Promise.all([...this.members].map((member) => member.apply(batch)));
-        options.onBatch(batch);
+        // A batch that isn't full ends at the head of the log, or near it.
+        const atEnd = batch.live || batch.events.length < options.maxBatch;
+        await Promise.all([...this.members].map((member) => member.apply(batch, atEnd)));
+        options.onBatch(atEnd);
       },
       onConnection: options.onConnection,
     });
@@ -129,6 +131,7 @@ class RunningProjector implements Projector {
           pool: this.#pool,
           signal: this.#abort.signal,
           logger: options.logger,
+          head: () => options.log.head(),
           admit: (worker) => this.#join(worker, false),
           dismiss: (worker) => this.#leave(worker),
           changed: () => this.#waiting.forEach((check) => check()),
@@ -154,7 +157,7 @@ class RunningProjector implements Projector {
   }
 
   reached(position: bigint): Promise<void> {
-    return this.#until((worker) => worker.state === 'leading' && at(worker) >= position);
+    return this.#until((worker) => worker.isAt(position));
   }
 
   leads(): Promise<void> {
@@ -242,9 +245,8 @@ class RunningProjector implements Projector {
         'projections lag: catching up by themselves',
       );
       const categories = [...new Set(workers.flatMap(({ projection }) => projection.model.categories))];
-      this.#start(reader, categories, (batch) => {
-        // A batch that isn't full ends at the head of the log, or near it.
-        if (!batch.live && batch.events.length >= (this.options.maxBatch ?? MAX_BATCH)) return;
+      this.#start(reader, categories, (atEnd) => {
+        if (!atEnd) return;
         this.#lagging.delete(reader);
         for (const worker of reader.members) this.#join(worker, true);
         reader.members.clear();
@@ -253,7 +255,7 @@ class RunningProjector implements Projector {
     }
   }
 
-  #start(reader: Reader, categories: readonly string[], onBatch: (batch: EventBatch) => void): void {
+  #start(reader: Reader, categories: readonly string[], onBatch: (atEnd: boolean) => void): void {
     const { log, logger, maxBatch = MAX_BATCH } = this.options;
     const restart = (error: unknown): void => {
       if (this.#stopped) return;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import type { EventBatch } from '#libs/events/log/types.js';
 import { ensureDatabase, type Pool } from '#libs/postgres/index.js';
-import { ensureReadModel, readCheckpoint, ReadModelChanged } from '#libs/read-models/index.js';
+import { completeReadModel, ensureReadModel, readCheckpoint, ReadModelChanged } from '#libs/read-models/index.js';
 import { Bulk } from './bulk.js';
 import { CheckpointMoved, EventFailed, isDropped, isTransient } from './errors.js';
 import { applyEvents, categoryOf, type Projection } from './projection.js';
@@ -22,6 +22,8 @@ export interface WorkerContext {
   readonly pool: Pool;
   readonly signal: AbortSignal;
   readonly logger: ProjectorLogger | undefined;
+  /** Commit position of the log's last event. */
+  head(): Promise<bigint>;
   /** The worker leads and knows its position: give it batches. */
   admit(worker: Worker): void;
   /** No more batches, please. */
@@ -52,6 +54,8 @@ export class Worker {
   readonly #categories: ReadonlySet<string>;
   #session: Session | undefined;
   #end: ((end: End) => void) | undefined;
+  /** The tables are new: foreign keys and indexes follow when the log's end is reached. */
+  #filling = false;
   #droppedAt: bigint | null | undefined;
 
   constructor(
@@ -106,17 +110,25 @@ export class Worker {
     this.#become('stopped');
   }
 
+  /** Rows are complete and indexed up to the position. */
+  isAt(position: bigint): boolean {
+    return this.state === 'leading' && !this.#filling && (this.position ?? -1n) >= position;
+  }
+
   /** Writes what concerns the projection. Never rejects: what goes wrong ends its leading, the reader goes on for others. */
-  async apply(batch: EventBatch): Promise<void> {
+  async apply(batch: EventBatch, atEnd: boolean): Promise<void> {
     const session = this.#session;
     if (!session) return;
     const after = this.position ?? -1n;
-    if (batch.position <= after) return;
-    const events = batch.events.filter(
-      (event) => event.position > after && this.#categories.has(categoryOf(event.stream)),
-    );
     try {
-      await this.#write(session, events, batch.position, batch.live, 1);
+      if (batch.position > after) {
+        const events = batch.events.filter(
+          (event) => event.position > after && this.#categories.has(categoryOf(event.stream)),
+        );
+        await this.#write(session, events, batch.position, batch.live, 1);
+      }
+      if (this.#filling && atEnd && this.#session === session) await this.#complete();
+      this.context.changed(this);
     } catch (error) {
       // The error of a connection that was given up meanwhile says nothing about the one that followed.
       if (this.#session === session) this.#end?.(this.#judge(session, error as Error));
@@ -152,11 +164,7 @@ export class Worker {
       let told = false;
       while (!signal.aborted) {
         if (await session.tryLock()) {
-          if (await ensureReadModel(pool, model, { changed: 'recreate' }))
-            logger?.info(
-              { projection: model.name, schema: model.schema },
-              'read model made, to be filled from the log',
-            );
+          await this.#prepare();
           return session;
         }
         if (!told) logger?.info({ projection: model.name }, 'another projector runs this projection: standing by');
@@ -169,6 +177,24 @@ export class Worker {
     }
     await session.close();
     return undefined;
+  }
+
+  async #prepare(): Promise<void> {
+    const { pool, logger, head } = this.context;
+    const { model } = this.projection;
+    // Without the log there is no telling how much there is to fill; complete tables are always right.
+    const fill = (await head().catch(() => 0n)) > 0n;
+    const { created, state } = await ensureReadModel(pool, model, { changed: 'recreate', fill });
+    this.#filling = state === 'filling';
+    if (created)
+      logger?.info({ projection: model.name, schema: model.schema }, 'read model made, to be filled from the log');
+  }
+
+  async #complete(): Promise<void> {
+    const { pool, logger } = this.context;
+    await completeReadModel(pool, this.projection.model);
+    this.#filling = false;
+    logger?.info({ projection: this.name }, 'read model filled');
   }
 
   async #write(
@@ -214,7 +240,6 @@ export class Worker {
     this.batches++;
     const last = events.at(-1);
     if (last) this.lastEventAt = last.created;
-    this.context.changed(this);
   }
 
   #become(state: ProjectionState): void {

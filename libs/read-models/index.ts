@@ -35,5 +35,13 @@ export {
 export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed];
 export { CheckpointRow, PROJECTION_CHANNEL } from './checkpoint.js';
 export { digestReadModels } from './digest.js';
-export { dropReadModel, ensureReadModel, readCheckpoint, ReadModelChanged, type EnsureOptions } from './schema.js';
+export {
+  completeReadModel,
+  dropReadModel,
+  ensureReadModel,
+  readCheckpoint,
+  ReadModelChanged,
+  type EnsureOptions,
+  type ReadModelState,
+} from './schema.js';
 export { tableOf, type Row, type Table, type TableColumn } from './tables.js';

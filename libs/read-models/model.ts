@@ -12,6 +12,8 @@ export interface ReadModel {
   readonly entities: readonly EntityClass[];
   /** Stream categories. */
   readonly categories: readonly string[];
+  /** Names of indexes that handlers look rows up by; the others are made only when a new model has been filled. */
+  readonly lookups?: readonly string[];
   /** Name of the read model that this one is a scratch copy of. */
   readonly copyOf?: string;
 }

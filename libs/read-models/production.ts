@@ -162,4 +162,5 @@ export const production: ReadModel = {
     ProjectAccessRow,
   ],
   categories: ['pipelineTemplate', 'project', 'deliverable', 'versionStack'],
+  lookups: ['stage_assignment_project_user'],
 };

@@ -212,4 +212,5 @@ export const review: ReadModel = {
   schema,
   entities: [VersionStackRow, VersionRow, VersionMediaRow, CommentRow, AnnotationRow, DecisionRow],
   categories: ['deliverable', 'versionStack', 'version', 'versionMedia'],
+  lookups: ['annotation_comment_seq'],
 };

@@ -3,12 +3,14 @@ import { DataSource } from 'typeorm';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
 import {
   CheckpointRow,
+  completeReadModel,
   digestReadModels,
   dropReadModel,
   ensureReadModel,
   identity,
   READ_MODELS,
   readCheckpoint,
+  review,
   scratchCopy,
   tableOf,
 } from './index.js';
@@ -33,7 +35,7 @@ const insertOrganisation = (schema: string, name = 'Northlight') =>
 
 it('makes every read model from its entities, and TypeORM finds nothing left to change', async () => {
   for (const model of READ_MODELS) {
-    expect(await ensureReadModel(pool, model)).toBe(true);
+    expect(await ensureReadModel(pool, model)).toEqual({ created: true, state: 'complete' });
     expect(await readCheckpoint(pool, model)).toBeNull();
   }
   const source = new DataSource({
@@ -61,32 +63,58 @@ it('makes every read model from its entities, and TypeORM finds nothing left to 
   }
 });
 
+it('makes indexes and foreign keys after a long fill, exactly those of tables made at once', async () => {
+  const copy = scratchCopy(review);
+  const described = async (schema: string) => {
+    const { rows } = await pool.query<{ definition: string }>(
+      `SELECT indexdef AS definition FROM pg_indexes WHERE schemaname = $1
+       UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = $1::regnamespace
+       ORDER BY 1`,
+      [schema],
+    );
+    return rows.map(({ definition }) => definition.replaceAll(schema, 'schema'));
+  };
+  expect(await ensureReadModel(pool, copy, { fill: true })).toEqual({ created: true, state: 'filling' });
+  expect(await ensureReadModel(pool, copy)).toEqual({ created: false, state: 'filling' });
+  const filling = await described(copy.schema);
+  const wanted = await described(review.schema);
+  expect(filling.filter((definition) => /FOREIGN KEY/.test(definition))).toEqual([]);
+  expect(filling.join()).toContain('annotation_comment_seq');
+  expect(filling.length).toBeLessThan(wanted.length);
+
+  await completeReadModel(pool, copy);
+  expect(await described(copy.schema)).toEqual(wanted);
+  expect(await ensureReadModel(pool, copy)).toEqual({ created: false, state: 'complete' });
+  await completeReadModel(pool, copy);
+  await dropReadModel(pool, copy);
+});
+
 it('keeps what is there', async () => {
   await ensureReadModel(pool, identity);
   await insertOrganisation('identity_v1');
   await pool.query(`UPDATE projection.checkpoint SET position = 41 WHERE name = 'identity'`);
   const results = await Promise.all([1, 2, 3].map(() => ensureReadModel(pool, identity)));
-  expect(results).toEqual([false, false, false]);
+  expect(results.map(({ created }) => created)).toEqual([false, false, false]);
   expect(await readCheckpoint(pool, identity)).toBe(41n);
   expect((await pool.query('SELECT count(*)::int AS n FROM identity_v1.organisation')).rows).toEqual([{ n: 1 }]);
 });
 
 it('starts from nothing when tables or checkpoint are gone, so that a checkpoint never vouches for missing rows', async () => {
   await pool.query('DROP SCHEMA identity_v1 CASCADE');
-  expect(await ensureReadModel(pool, identity)).toBe(true);
+  expect(await ensureReadModel(pool, identity)).toMatchObject({ created: true });
   expect(await readCheckpoint(pool, identity)).toBeNull();
 
   await insertOrganisation('identity_v1');
   await pool.query(`DELETE FROM projection.checkpoint WHERE name = 'identity'`);
-  expect(await ensureReadModel(pool, identity)).toBe(true);
+  expect(await ensureReadModel(pool, identity)).toMatchObject({ created: true });
   expect((await pool.query('SELECT * FROM identity_v1.organisation')).rows).toEqual([]);
 });
 
 it('refuses tables of another build under the same version unless told to recreate them', async () => {
   await pool.query(`COMMENT ON SCHEMA identity_v1 IS 'picturelock something else'`);
   await expect(ensureReadModel(pool, identity)).rejects.toMatchObject({ code: 'READ_MODEL_CHANGED' });
-  expect(await ensureReadModel(pool, identity, { changed: 'recreate' })).toBe(true);
-  expect(await ensureReadModel(pool, identity)).toBe(false);
+  expect(await ensureReadModel(pool, identity, { changed: 'recreate' })).toMatchObject({ created: true });
+  expect(await ensureReadModel(pool, identity)).toMatchObject({ created: false });
 });
 
 it('compares a scratch copy with its original by content', async () => {

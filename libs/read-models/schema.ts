@@ -4,6 +4,7 @@ import { DataSource } from 'typeorm';
 import { type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
 import { checkpoints } from './checkpoint.js';
 import type { ReadModel } from './model.js';
+import { tableOf } from './tables.js';
 
 /** The tables in the database are not those of this build, though name and version are the same. */
 export class ReadModelChanged extends Error {
@@ -15,13 +16,22 @@ export class ReadModelChanged extends Error {
   }
 }
 
+/**
+ * `complete`, or `filling`: new tables without the foreign keys and most of the indexes, which are much cheaper to make
+ * once the rows are there.
+ */
+export type ReadModelState = 'complete' | 'filling';
+
 export interface EnsureOptions {
+  /** Whether new tables are to be filled from a long log first; see {@link completeReadModel}. Default false. */
+  readonly fill?: boolean;
   /** What to do with tables of another build: `fail` (default) or `recreate`, empty, to be filled from the log. */
   readonly changed?: 'fail' | 'recreate';
 }
 
 /** Stands for the schema's name in the statements that TypeORM composes. */
 const PLACEHOLDER = '__schema__';
+const LOCK = `SELECT pg_advisory_xact_lock(hashtextextended('picturelock.read-models', 0))`;
 const ddls = new Map<string, Promise<readonly string[]>>();
 
 /**
@@ -69,21 +79,58 @@ function ddlOf(pool: Pool, model: ReadModel): Promise<readonly string[]> {
 const fingerprintOf = (ddl: readonly string[]): string =>
   `picturelock ${createHash('sha256').update(ddl.join(';\n')).digest('hex')}`;
 
-async function create(client: PoolClient, schema: string, ddl: readonly string[]): Promise<void> {
-  const quoted = pg.escapeIdentifier(schema);
-  await client.query(`CREATE SCHEMA ${quoted}`);
-  for (const statement of ddl) await client.query(statement.replaceAll(`"${PLACEHOLDER}"`, quoted));
-  await client.query(`COMMENT ON SCHEMA ${quoted} IS ${pg.escapeLiteral(fingerprintOf(ddl))}`);
+const FILLING = ' filling';
+
+/** Statements that can wait until the rows are there. */
+const deferrable = (model: ReadModel, statement: string): boolean =>
+  / FOREIGN KEY /.test(statement) ||
+  (/^CREATE (UNIQUE )?INDEX /.test(statement) &&
+    !(model.lookups ?? []).some((index) => statement.includes(`INDEX "${index}" `)));
+
+const inSchema = (statement: string, schema: string): string =>
+  statement.replaceAll(`"${PLACEHOLDER}"`, pg.escapeIdentifier(schema));
+
+const comment = (schema: string, text: string): string =>
+  `COMMENT ON SCHEMA ${pg.escapeIdentifier(schema)} IS ${pg.escapeLiteral(text)}`;
+
+async function create(client: PoolClient, model: ReadModel, ddl: readonly string[], fill: boolean): Promise<void> {
+  await client.query(`CREATE SCHEMA ${pg.escapeIdentifier(model.schema)}`);
+  for (const statement of ddl)
+    if (!fill || !deferrable(model, statement)) await client.query(inSchema(statement, model.schema));
+  await client.query(comment(model.schema, `${fingerprintOf(ddl)}${fill ? FILLING : ''}`));
 }
 
-/** `absent`, `same`, or `other` when another build made it. */
-async function look(client: PoolClient, schema: string, ddl: readonly string[]): Promise<'absent' | 'same' | 'other'> {
+/** What is in the database; `other` is the work of another build. */
+async function look(
+  client: PoolClient,
+  schema: string,
+  ddl: readonly string[],
+): Promise<'absent' | 'other' | ReadModelState> {
   const { rows } = await client.query<{ comment: string | null }>(
     `SELECT obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1`,
     [schema],
   );
   if (!rows[0]) return 'absent';
-  return rows[0].comment === fingerprintOf(ddl) ? 'same' : 'other';
+  if (rows[0].comment === fingerprintOf(ddl)) return 'complete';
+  return rows[0].comment === fingerprintOf(ddl) + FILLING ? 'filling' : 'other';
+}
+
+/**
+ * Makes the foreign keys and indexes that were left out of new tables, and lets the planner know the tables. One
+ * transaction; nothing to do on complete tables.
+ */
+export async function completeReadModel(pool: Pool, model: ReadModel): Promise<void> {
+  const ddl = await ddlOf(pool, model);
+  await withTransaction(pool, async (client) => {
+    await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL maintenance_work_mem = '128MB'`);
+    await client.query(LOCK);
+    if ((await look(client, model.schema, ddl)) !== 'filling') return;
+    for (const statement of ddl)
+      if (deferrable(model, statement)) await client.query(inSchema(statement, model.schema));
+    await client.query(comment(model.schema, fingerprintOf(ddl)));
+  });
+  for (const entity of model.entities)
+    await pool.query(`ANALYZE ${pg.escapeIdentifier(model.schema)}.${pg.escapeIdentifier(tableOf(entity).name)}`);
 }
 
 /**
@@ -91,32 +138,35 @@ async function look(client: PoolClient, schema: string, ddl: readonly string[]):
  * stands before the first event, in one transaction: a checkpoint never vouches for rows that are not there. Processes that
  * do it at once queue up.
  *
- * @returns true when the tables are new, that is: to be filled
  * @throws ReadModelChanged
  */
-export async function ensureReadModel(pool: Pool, model: ReadModel, options: EnsureOptions = {}): Promise<boolean> {
+export async function ensureReadModel(
+  pool: Pool,
+  model: ReadModel,
+  options: EnsureOptions = {},
+): Promise<{ created: boolean; state: ReadModelState }> {
   const common = await ddlOf(pool, checkpoints);
   const ddl = await ddlOf(pool, model);
   return withTransaction(pool, async (client) => {
-    await client.query(`SELECT pg_advisory_xact_lock(hashtextextended('picturelock.read-models', 0))`);
+    await client.query(LOCK);
     const checkpointTable = await look(client, checkpoints.schema, common);
     if (checkpointTable === 'other') throw new ReadModelChanged(checkpoints);
-    if (checkpointTable === 'absent') await create(client, checkpoints.schema, common);
+    if (checkpointTable === 'absent') await create(client, checkpoints, common, false);
 
     const found = await look(client, model.schema, ddl);
     const { rowCount: known } = await client.query(
       `SELECT 1 FROM projection.checkpoint WHERE name = $1 AND version = $2`,
       [model.name, model.version],
     );
-    if (found === 'same' && known) return false;
+    if ((found === 'complete' || found === 'filling') && known) return { created: false, state: found };
     if (found === 'other' && options.changed !== 'recreate') throw new ReadModelChanged(model);
     await drop(client, model);
-    await create(client, model.schema, ddl);
+    await create(client, model, ddl, options.fill === true);
     await client.query(`INSERT INTO projection.checkpoint (name, version, position) VALUES ($1, $2, -1)`, [
       model.name,
       model.version,
     ]);
-    return true;
+    return { created: true, state: options.fill === true ? 'filling' : 'complete' };
   });
 }
 
