@@ -6,7 +6,11 @@ import { parseSettings } from './settings.js';
 async function main(): Promise<void> {
   const settings = parseSettings(process.env);
   const logger = pino({ name: 'eventstore', level: settings.logLevel });
+  // A launcher that dies while we start would otherwise leave an orphan.
+  const abandon = () => process.exit(1);
+  process.once('disconnect', abandon);
   const server = await startEventStoreServer({ ...settings, logger });
+  process.off('disconnect', abandon);
 
   const stop = (reason: string) => {
     logger.info({ reason }, 'stopping');

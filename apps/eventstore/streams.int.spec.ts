@@ -15,6 +15,7 @@ import {
   WrongExpectedVersionError,
 } from '@kurrent/kurrentdb-client';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { collect, event, events, startTestStore, type TestStore } from './eventstore.fixture.js';
 
@@ -349,6 +350,40 @@ describe('tombstone', () => {
     const stream = fresh();
     await client.tombstoneStream(stream);
     await expect(client.appendToStream(stream, event(0))).rejects.toThrow(StreamDeletedError);
+  });
+});
+
+describe('links', () => {
+  it('are resolved for who asks, in reads and subscriptions', async () => {
+    const [target, links] = [fresh('target'), fresh('links')];
+    await client.appendToStream(target, events(3));
+    const link = (text: string) => binaryEvent({ type: '$>', data: Buffer.from(text), metadata: Buffer.from('{}') });
+    await client.appendToStream(links, [link(`1@${target}`), link(`9@${target}`), link('no link'), link('0@nowhere')]);
+
+    const seen = [];
+    for await (const e of client.readStream(links, { resolveLinkTos: true })) seen.push(e);
+    expect(seen[0]!.event).toMatchObject({ streamId: target, revision: 1n, data: { n: 1 } });
+    expect(seen[0]!.link).toMatchObject({ streamId: links, revision: 0n, type: '$>' });
+    expect(seen[0]!.commitPosition).toBe(seen[0]!.link!.position!.commit);
+    expect(seen[1]).toMatchObject({ link: { revision: 1n } });
+    expect(seen[1]!.event).toBeUndefined();
+    expect(seen[2]).toMatchObject({ event: { type: '$>', revision: 2n } });
+    expect(seen[3]!.event).toBeUndefined();
+    expect((await collect(client.readStream(links))).map((e) => e.type)).toEqual(['$>', '$>', '$>', '$>']);
+
+    const subscription = client.subscribeToStream(links, { resolveLinkTos: true });
+    const got: { event?: { streamId: string } | undefined; link?: { revision: bigint } | undefined }[] = [];
+    subscription.on('data', (e) => got.push(e));
+    await once(subscription, 'caughtUp');
+    await client.appendToStream(links, link(`2@${target}`));
+    while (got.length < 5) await sleep(5);
+    expect(got.map((e) => e.event?.streamId)).toEqual([target, undefined, links, undefined, target]);
+    await subscription.unsubscribe();
+
+    await client.deleteStream(target);
+    for await (const e of client.readStream(links, { resolveLinkTos: true, maxCount: 1 })) {
+      expect(e.event).toBeUndefined();
+    }
   });
 });
 

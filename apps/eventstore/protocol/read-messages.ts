@@ -3,8 +3,8 @@ import streamsPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v
 import timestampPb from 'google-protobuf/google/protobuf/timestamp_pb.js';
 import { createFilter, type EventFilter } from '../core/event-filter.js';
 import { uuidToBits } from './uuid.js';
-import { decodeEventFrame } from './frames.js';
-import { delimitedSize, grpcFrame, MalformedMessage, writeVarint } from './wire.js';
+import { field, framesOf, varintField } from './links.js';
+import { grpcFrame, MalformedMessage, WireReader } from './wire.js';
 
 const { ReadReq, ReadResp } = streamsPb;
 
@@ -161,34 +161,27 @@ const ID_FIELD = 40;
 
 /** The same event frames with ids in the structured form, for clients that ask for it. Other messages pass through. */
 export function withStructuredIds(frames: Buffer): Buffer {
-  const result: Buffer[] = [];
-  for (let at = 0; at < frames.length;) {
-    const end = at + 5 + frames.readUInt32BE(at + 1);
-    const frame = frames.subarray(at, end);
-    at = end;
-    result.push(frame[5] === 0x0a ? structured(frame) : frame);
-  }
-  return Buffer.concat(result);
+  return Buffer.concat([...framesOf(frames)].map((frame) => (frame[5] === 0x0a ? structured(frame) : frame)));
 }
 
 function structured(frame: Buffer): Buffer {
-  const { id, recorded } = decodeEventFrame(frame);
-  const { most, least } = uuidToBits(id);
-  const bits = Buffer.concat([Buffer.from([0x08]), int64Varint(most), Buffer.from([0x10]), int64Varint(least)]);
-  const newRecorded = Buffer.concat([field(0x0a, field(0x0a, bits)), recorded.subarray(ID_FIELD)]);
-  const start = recorded.byteOffset - frame.byteOffset;
-  // Between the message header and the recorded event stands the commit position; it is kept as it is.
-  const headerEnd = frame.indexOf(0x18, 5);
-  const recordedTag = start - (delimitedSize(recorded.length) - recorded.length);
-  const readEvent = Buffer.concat([frame.subarray(headerEnd, recordedTag), field(0x0a, newRecorded)]);
-  return grpcFrame(field(0x0a, readEvent));
+  const outer = new WireReader(frame, 5);
+  outer.next();
+  const readEvent = outer.message();
+  const parts: Buffer[] = [];
+  while (readEvent.next()) {
+    if (readEvent.field === 1) parts.push(field(0x0a, structuredEvent(readEvent.bytes())));
+    else if (readEvent.field === 2) parts.push(field(0x12, structuredEvent(readEvent.bytes())));
+    else if (readEvent.field === 3) parts.push(varintField(0x18, readEvent.varint()));
+    else readEvent.skip();
+  }
+  return grpcFrame(field(0x0a, Buffer.concat(parts)));
 }
 
-function field(tag: number, bytes: Buffer): Buffer {
-  const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
-  buffer[0] = tag;
-  bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
-  return buffer;
+function structuredEvent(recorded: Buffer): Buffer {
+  const { most, least } = uuidToBits(recorded.toString('latin1', ID_FIELD - 36, ID_FIELD));
+  const bits = Buffer.concat([Buffer.from([0x08]), int64Varint(most), Buffer.from([0x10]), int64Varint(least)]);
+  return Buffer.concat([field(0x0a, field(0x0a, bits)), recorded.subarray(ID_FIELD)]);
 }
 
 function int64Varint(value: bigint): Buffer {

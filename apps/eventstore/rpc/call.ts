@@ -1,5 +1,6 @@
 import { Metadata, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
 import type { Writable } from 'node:stream';
+import { framesOf } from '../protocol/links.js';
 import type { RpcError } from './status.js';
 
 type StreamingCall = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
@@ -48,7 +49,7 @@ export class FrameSink {
     const writable = this.stream ?? this.call;
     let room = true;
     if (this.stream !== undefined) room = this.stream.write(frames);
-    else for (const message of splitFrames(frames)) room = this.call.write(message);
+    else for (const frame of framesOf(frames)) room = this.call.write(frame.subarray(5));
     if (room) return undefined;
     return new Promise((resolve) => {
       const done = () => {
@@ -70,13 +71,5 @@ export class FrameSink {
     if (this.ended || this.cancelled) return;
     this.ended = true;
     this.call.emit('error', error);
-  }
-}
-
-function* splitFrames(frames: Buffer): Generator<Buffer> {
-  for (let at = 0; at < frames.length;) {
-    const length = frames.readUInt32BE(at + 1);
-    yield frames.subarray(at + 5, at + 5 + length);
-    at += 5 + length;
   }
 }

@@ -1,6 +1,7 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { InvalidFilter } from '../core/event-filter.js';
 import { firstReadableRevision } from '../core/stream-metadata.js';
+import { framesOf, linkTarget, mayHoldLinks, resolvedFrame } from '../protocol/links.js';
 import {
   readReadRequest,
   streamNotFoundFrame,
@@ -10,7 +11,7 @@ import {
 } from '../protocol/read-messages.js';
 import { MalformedMessage } from '../protocol/wire.js';
 import type { EventLog, ReadableStream } from '../storage/event-log.js';
-import { PAGE_EVENTS } from '../storage/reader.js';
+import { eventKey, PAGE_EVENTS } from '../storage/reader.js';
 import { FrameSink } from './call.js';
 import { isRpcError, rpc, type RpcError } from './status.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
@@ -42,15 +43,7 @@ function asRpcError(error: unknown): RpcError {
 
 async function serve(log: EventLog, message: Buffer, sink: FrameSink): Promise<void> {
   const request = readReadRequest(message);
-  const outlet: Outlet = !request.structuredIds
-    ? sink
-    : {
-        get cancelled() {
-          return sink.cancelled;
-        },
-        whenCancelled: (listener) => sink.whenCancelled(listener),
-        send: (frames) => sink.send(withStructuredIds(frames)),
-      };
+  const outlet = outletFor(log, request, sink);
   if (request.maxCount === undefined) {
     log.subscriptions++;
     try {
@@ -61,6 +54,45 @@ async function serve(log: EventLog, message: Buffer, sink: FrameSink): Promise<v
     }
   } else if (request.source.kind === 'stream') await readStream(log, request.source.stream, request, outlet);
   else await readAll(log, request, outlet);
+}
+
+/** Links resolved and ids in the structured form, for clients that ask for it; others get the frames as they are. */
+function outletFor(log: EventLog, request: ReadRequest, sink: FrameSink): Outlet {
+  const { resolveLinks, structuredIds } = request;
+  if (!resolveLinks && !structuredIds) return sink;
+  const shape = (frames: Buffer) => (structuredIds ? withStructuredIds(frames) : frames);
+  return {
+    get cancelled() {
+      return sink.cancelled;
+    },
+    whenCancelled: (listener) => sink.whenCancelled(listener),
+    send: (frames) =>
+      resolveLinks && mayHoldLinks(frames)
+        ? resolved(log, frames).then((all) => sink.send(shape(all)))
+        : sink.send(shape(frames)),
+  };
+}
+
+/** The frames with links replaced by what they point at. What a reader of the stream can't see isn't shown here either. */
+async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
+  const all = [...framesOf(frames)].map((frame) => ({ frame, target: linkTarget(frame) }));
+  const targets = all.flatMap(({ target }) => target ?? []);
+  const visible = new Map<string, (revision: number) => boolean>();
+  for (const { stream } of targets) {
+    if (visible.has(stream)) continue;
+    const state = await log.readableStream(stream);
+    const first = firstReadableRevision(state.metadata, state.lastRevision);
+    const gone = state.tombstoned || state.softDeleted;
+    visible.set(stream, (revision) => !gone && revision >= first);
+  }
+  const found = await log.reader.events(targets);
+  return Buffer.concat(
+    all.map(({ frame, target }) => {
+      if (target === undefined) return frame;
+      const shown = visible.get(target.stream)?.(target.revision) === true;
+      return resolvedFrame(frame, shown ? found.get(eventKey(target.stream, target.revision)) : undefined);
+    }),
+  );
 }
 
 export type Chunk = {

@@ -148,6 +148,24 @@ export class LogReader {
     });
     return { events, last: events.at(-1)?.position };
   }
+
+  /** Frames of single events by `eventKey`; what isn't there is missing. */
+  async events(targets: readonly { stream: string; revision: number }[]): Promise<Map<string, Buffer>> {
+    const result = await this.pool.query<{ stream: string; revision: string; frame: string }>({
+      name: 'es_events',
+      text: `SELECT e.stream, e.revision, e.frame
+               FROM unnest($1::text[], $2::bigint[]) t(stream, revision)
+               JOIN eventstore.events e USING (stream, revision)`,
+      values: [targets.map((target) => target.stream), targets.map((target) => target.revision)],
+      types: RAW,
+    });
+    return new Map(result.rows.map((row) => [eventKey(row.stream, Number(row.revision)), bytea(row.frame)]));
+  }
+}
+
+/** Name of an event in a stream, for maps. */
+export function eventKey(stream: string, revision: number): string {
+  return `${revision}@${stream}`;
 }
 
 /** Position of the last event; 0 for an empty log (positions start at 1). */

@@ -1,0 +1,68 @@
+import { decodeEventFrame, type EventFrame } from './frames.js';
+import { delimitedSize, grpcFrame, varintSize, WireReader, writeVarint } from './wire.js';
+
+/** Link events (`$>`) point at another event by `revision@stream`. */
+
+export type LinkTarget = { stream: string; revision: number };
+
+/** How a link's type stands in an encoded event: an entry `type` → `$>` of its metadata map. */
+const LINK_TYPE = Buffer.from('\x0a\x04type\x12\x02$>', 'latin1');
+
+/** False only when no frame among these is a link; cheap enough to ask for every page. */
+export function mayHoldLinks(frames: Buffer): boolean {
+  return frames.includes(LINK_TYPE);
+}
+
+/** Where a link points; undefined for any other frame and for a link that can't be understood. */
+export function linkTarget(frame: EventFrame): LinkTarget | undefined {
+  if (frame[5] !== 0x0a || !frame.includes(LINK_TYPE)) return undefined;
+  const { type, data } = decodeEventFrame(frame);
+  if (type !== '$>') return undefined;
+  const text = data.toString('utf8');
+  const at = text.indexOf('@');
+  const revision = Number(text.slice(0, at));
+  if (at <= 0 || !Number.isSafeInteger(revision) || revision < 0) return undefined;
+  return { stream: text.slice(at + 1), revision };
+}
+
+/** The link's frame as clients get it when they ask for links to be resolved; without a target only the link is left. */
+export function resolvedFrame(link: EventFrame, target: EventFrame | undefined): EventFrame {
+  const linked = field(0x12, decodeEventFrame(link).recorded);
+  const event = target === undefined ? Buffer.alloc(0) : field(0x0a, decodeEventFrame(target).recorded);
+  return grpcFrame(field(0x0a, Buffer.concat([event, linked, commitPosition(link)])));
+}
+
+function commitPosition(frame: EventFrame): Buffer {
+  const outer = new WireReader(frame, 5);
+  outer.next();
+  const readEvent = outer.message();
+  while (readEvent.next()) {
+    if (readEvent.field === 3) return varintField(0x18, readEvent.varint());
+    readEvent.skip();
+  }
+  return Buffer.alloc(0);
+}
+
+export function varintField(tag: number, value: number): Buffer {
+  const buffer = Buffer.allocUnsafe(1 + varintSize(value));
+  buffer[0] = tag;
+  writeVarint(buffer, 1, value);
+  return buffer;
+}
+
+/** A length-delimited field with a one-byte tag. */
+export function field(tag: number, bytes: Buffer): Buffer {
+  const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
+  buffer[0] = tag;
+  bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
+  return buffer;
+}
+
+/** Cuts glued frames apart. */
+export function* framesOf(frames: Buffer): Generator<Buffer> {
+  for (let at = 0; at < frames.length;) {
+    const end = at + 5 + frames.readUInt32BE(at + 1);
+    yield frames.subarray(at, end);
+    at = end;
+  }
+}
