@@ -9,3 +9,5 @@ export * from './range.js';
 export * from './serve.js';
 export * from './signedUrl.js';
 export * from './ffmpeg.js';
+export * from './hls.js';
+export * from './ladder.js';

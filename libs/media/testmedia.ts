@@ -74,7 +74,11 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
     await runFfmpeg({
       signal: options.signal,
       timeoutMs: 1_800_000,
-      inputs: [{ lavfi: picture }, ...(channels > 0 ? [{ lavfi: sound(channels), options: ['-t', seconds] }] : [])],
+      inputs: [
+        // ffmpeg guesses the rate of a generated input from its time stamps, and takes 119.88 for 120.
+        { lavfi: picture, options: options.variableRate ? [] : ['-r', rateText(rate)] },
+        ...(channels > 0 ? [{ lavfi: sound(channels), options: ['-t', seconds] }] : []),
+      ],
       output: [
         ...['-map', '0:v', ...(channels > 0 ? ['-map', '1:a', ...soundEncoder(container)] : [])],
         // The count is of frames shown: with frames left out, the last number must still be reached by time.
