@@ -41,6 +41,7 @@ export interface Projector {
 const MAX_BATCH = 2_000;
 /** Projections that become ready together share a reader from the start. */
 const JOIN_WINDOW_MS = 20;
+const PREPARING_MAX_MS = 3_000;
 const RESTART_MS = 500;
 
 /**
@@ -78,7 +79,13 @@ class Reader {
       onBatch: async (batch) => {
         // A batch that isn't full ends at the head of the log, or near it.
         const atEnd = batch.live || batch.events.length < options.maxBatch;
-        await Promise.all([...this.members].map((member) => member.apply(batch, atEnd)));
+        const members = [...this.members];
+        for (const first of [true, false])
+          await Promise.all(
+            members
+              .filter(({ projection }) => (projection.model.grantsAccess ?? false) === first)
+              .map((member) => member.apply(batch, atEnd)),
+          );
         options.onBatch(atEnd);
       },
       onConnection: options.onConnection,
@@ -196,10 +203,17 @@ class RunningProjector implements Projector {
   #join(worker: Worker, caughtUp: boolean): void {
     if (this.#stopped) return;
     this.#joining.set(worker, caughtUp);
-    this.#joinTimer ??= setTimeout(() => {
-      this.#joinTimer = undefined;
-      this.#regrouping = this.#regrouping.then(() => this.#regroup());
-    }, JOIN_WINDOW_MS);
+    if (this.#joinTimer) return;
+    const deadline = Date.now() + PREPARING_MAX_MS;
+    const wait = (): void => {
+      this.#joinTimer = setTimeout(() => {
+        // Those who are about to be ready share the reader from the start.
+        if (this.#workers.some(({ preparing }) => preparing) && Date.now() < deadline) return wait();
+        this.#joinTimer = undefined;
+        this.#regrouping = this.#regrouping.then(() => this.#regroup());
+      }, JOIN_WINDOW_MS);
+    };
+    wait();
   }
 
   #leave(worker: Worker): void {
@@ -216,26 +230,27 @@ class RunningProjector implements Projector {
   /** Gives every worker without a reader one: the common one when it is as far, else one of its own. */
   async #regroup(): Promise<void> {
     const main = this.#main;
-    await main?.stop();
-    if (this.#stopped) return;
     const joining = [...this.#joining].filter(([worker]) => worker.state === 'leading');
     this.#joining.clear();
-    // What the readers handle may have ended some members meanwhile.
-    const together = [
-      ...(main?.members ?? []),
-      ...joining.filter(([, caughtUp]) => caughtUp).map(([worker]) => worker),
-    ];
-    const others = joining.filter(([, caughtUp]) => !caughtUp).map(([worker]) => worker);
-    const furthest = (together.length > 0 ? together : others).map(at).reduce((a, b) => (a > b ? a : b), -1n);
+    const furthest = [...(main?.members ?? []), ...joining.map(([worker]) => worker)]
+      .map(at)
+      .reduce((a, b) => (a > b ? a : b), -1n);
+    const together: Worker[] = [];
     const behind = new Map<bigint, Worker[]>();
-    for (const worker of others)
-      if (at(worker) >= furthest) together.push(worker);
+    for (const [worker, caughtUp] of joining)
+      if (caughtUp || at(worker) >= furthest) together.push(worker);
       else behind.set(at(worker), [...(behind.get(at(worker)) ?? []), worker]);
 
-    this.#main = undefined;
     if (together.length > 0) {
-      this.#main = new Reader(together);
-      this.#start(this.#main, this.#categories, () => undefined);
+      await main?.stop();
+      if (this.#stopped) return;
+      // Some may have ended while the last batch was handled.
+      const members = [...(main?.members ?? []), ...together].filter(({ state }) => state === 'leading');
+      this.#main = undefined;
+      if (members.length > 0) {
+        this.#main = new Reader(members);
+        this.#start(this.#main, this.#categories, () => undefined);
+      }
     }
     for (const workers of behind.values()) {
       const reader = new Reader(workers);

@@ -43,6 +43,7 @@ export const identity: ReadModel = {
   name,
   version,
   schema,
+  grantsAccess: true,
   entities: [OrganisationRow, UserRow],
   categories: ['organisation', 'user'],
 };

@@ -10,6 +10,11 @@ export interface ReadModel {
   readonly schema: string;
   /** Parents before children, as foreign keys go. */
   readonly entities: readonly EntityClass[];
+  /**
+   * It says who may see what. Written before the others of the same batch, so that no reader sees something newer than
+   * the permissions it is checked against.
+   */
+  readonly grantsAccess?: boolean;
   /** Stream categories. */
   readonly categories: readonly string[];
   /** Names of indexes that handlers look rows up by; the others are made only when a new model has been filled. */

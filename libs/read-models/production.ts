@@ -152,6 +152,7 @@ export const production: ReadModel = {
   name,
   version,
   schema,
+  grantsAccess: true,
   entities: [
     PipelineTemplateRow,
     ProjectRow,

@@ -8,7 +8,7 @@ import { refusalError } from './refusals.js';
 /** How long a reader waits for projections before it is told that they lag, milliseconds. */
 const PATIENCE_MS = 10_000;
 /** Read models that say who may see what; a snapshot is used only when they are as new as the rest. */
-const ACCESS_MODELS = ['identity', 'production'];
+const ACCESS_MODELS = READ_MODELS.filter((model) => model.grantsAccess).map((model) => model.name);
 export const CHANNEL = 'picturelock_projection';
 
 export const isUuid = (value: unknown): value is string =>
