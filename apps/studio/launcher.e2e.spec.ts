@@ -1,22 +1,28 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import { jsonEvent, KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { isAlive } from '#libs/postgres/index.js';
+import { build } from '../../scripts/build.mjs';
 import { ensureBuilt, ROOT } from '../../test/support/build.js';
 import { temporaryHome } from '../../test/support/stack.js';
 import { SERVICES } from './stack.js';
 
 const present = SERVICES.filter((name) => existsSync(join(ROOT, 'apps', name, 'main.ts')));
-const only = present.length === SERVICES.length ? [] : ['--only', present.join(',')];
+// The demo has a test of its own.
+const flags = ['--no-demo', ...(present.length === SERVICES.length ? [] : ['--only', present.join(',')])];
+const isRoot = process.getuid?.() === 0;
 const cleanups: (() => void | Promise<void>)[] = [];
 
 jest.setTimeout(120_000);
-beforeAll(() => ensureBuilt());
+beforeAll(async () => {
+  await ensureBuilt();
+  if (present.includes('api')) await build('web');
+});
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
@@ -41,11 +47,16 @@ interface Launcher {
   exit: Promise<number | string>;
 }
 
-function start(path: string, env: NodeJS.ProcessEnv = { PATH: process.env.PATH }): Launcher {
-  const child = spawn(process.execPath, [join(ROOT, 'bin', 'picturelock.mjs'), 'start', ...only], {
+function start(
+  path: string,
+  env: NodeJS.ProcessEnv = { PATH: process.env.PATH },
+  account: { uid?: number; gid?: number } = {},
+): Launcher {
+  const child = spawn(process.execPath, [join(ROOT, 'bin', 'picturelock.mjs'), 'start', ...flags], {
     env: { API_PORT: '0', NODE_ENV: 'test', ...env, PICTURELOCK_HOME: path },
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: '/',
+    ...account,
   });
   let output = '';
   let tell: () => void = () => undefined;
@@ -240,4 +251,38 @@ it('an older home is migrated', async () => {
   expect(JSON.parse(readFileSync(join(path, 'home.json'), 'utf8'))).toMatchObject({ version: 1 });
   expect(readFileSync(join(path, 'secrets.json'), 'utf8')).toBe(secrets);
   expect(isAlive(again.child.pid!)).toBe(false);
+});
+
+// What only root can try. The specs of libs/postgres go through the single cases.
+(isRoot ? describe : describe.skip)('npm start as root', () => {
+  it('in a home closed to everybody else, as under /root', async () => {
+    const closed = home();
+    chmodSync(closed, 0o700);
+    const path = join(closed, 'studio');
+    const launcher = start(path);
+    await launcher.ready;
+    const moved = readFileSync(join(path, 'postgres', 'RELOCATED'), 'utf8').trim();
+    cleanups.push(() => rmSync(moved, { recursive: true, force: true }));
+    expect(launcher.output()).toContain(`its data lives in ${moved}`);
+    await append(launcher.output(), 'studio-1');
+    launcher.child.kill('SIGINT');
+    expect(await launcher.exit).toBe(0);
+    const again = start(path);
+    await again.ready;
+    expect(await count(again.output(), 'studio-1')).toBe(1);
+    again.child.kill('SIGINT');
+    expect(await again.exit).toBe(0);
+    expect(processesOf(moved)).toEqual([]);
+  });
+
+  it('for another user, who owns nothing of the project', async () => {
+    const path = home();
+    chmodSync(path, 0o777);
+    const launcher = start(join(path, 'theirs'), { PATH: process.env.PATH }, { uid: 65534, gid: 65534 });
+    await launcher.ready;
+    expect(statSync(join(path, 'theirs', 'secrets.json')).uid).toBe(65534);
+    launcher.child.kill('SIGINT');
+    expect(await launcher.exit).toBe(0);
+    expect(processesOf(path)).toEqual([]);
+  });
 });

@@ -17,6 +17,7 @@ import { SERVICES, type Stack, startStack } from './stack.js';
 const USAGE = `picturelock <command>
 
   start                 check this machine, start everything, show where it is; Ctrl-C stops it
+        [--no-demo]     leave an empty log empty
         [--only a,b]    only these of eventstore, projector, api, workers (the rest runs elsewhere)
   stop                  stop the running one
   doctor [--install]    check this machine; with --install add what is missing
@@ -94,7 +95,7 @@ async function start(
   args: string[],
   tools: { build(target: 'web'): Promise<boolean> },
 ): Promise<number> {
-  const { values } = parseArgs({ args, options: { only: { type: 'string' } } });
+  const { values } = parseArgs({ args, options: { only: { type: 'string' }, 'no-demo': { type: 'boolean' } } });
   const only = values.only
     ?.split(',')
     .map((name) => SERVICES.find((service) => service === name) ?? unknownService(name));
@@ -138,7 +139,7 @@ async function start(
       },
     });
     progress.done();
-    const made = await seed(stack, logWasEmpty, progress, interrupt.signal);
+    const made = values['no-demo'] ? undefined : await seed(stack, logWasEmpty, progress, interrupt.signal);
     if (!interrupt.signal.aborted) {
       progress.done();
       progress.line(welcome(stack, made, (Date.now() - began) / 1000));

@@ -24,7 +24,7 @@ export const ROOMS: readonly Room[] = [
     path: lib('application'),
     rooms: [lib('domain'), lib('events'), lib('secrets'), '^libs/media/(timecode|result)\\.ts$'],
     packages: ['zod'],
-    node: ['crypto'],
+    node: ['crypto', 'timers/promises'],
   },
   { name: 'libs/events/catalogue', path: lib('events/catalogue'), rooms: [], packages: ['zod'], node: ['crypto'] },
   {
