@@ -1,10 +1,10 @@
-import { type KeyboardEvent, memo, useState } from 'react';
+import { type KeyboardEvent, memo, useEffect, useRef, useState } from 'react';
 import { personColour } from '../../media/colours.js';
 import { type Labelling, timecodeAt } from '../../media/timecode.js';
 import { CheckIcon, CommentIcon, LockIcon, PencilIcon, ReplyIcon, RetakeIcon, TrashIcon } from '../../ui/icons.jsx';
 import { Avatar, Blank, Button, IconButton } from '../../ui/parts.jsx';
 import { when } from '../../ui/words.js';
-import type { Comment } from './state.js';
+import { type Comment, personOf } from './state.js';
 import {
   filterThreads,
   orderThreads,
@@ -132,11 +132,17 @@ const ThreadItem = memo(function ThreadItem({
 }) {
   const [answering, setAnswering] = useState(false);
   const { root, answers } = thread;
+  const item = useRef<HTMLElement>(null);
+  const isChosen = chosen === root.id;
+  useEffect(() => {
+    if (isChosen) item.current?.scrollIntoView({ block: 'nearest' });
+  }, [isChosen]);
   return (
     <article
-      className={`thread ${root.resolved ? 'thread-resolved' : ''} ${chosen === root.id ? 'thread-chosen' : ''}`}
-      style={{ borderLeftColor: personColour(root.author.id) }}
-      aria-label={`Comment of ${root.author.name}`}
+      ref={item}
+      className={`thread ${root.resolved ? 'thread-resolved' : ''} ${isChosen ? 'thread-chosen' : ''}`}
+      style={{ borderLeftColor: personColour(personOf(root.author).id) }}
+      aria-label={`Comment of ${personOf(root.author).name}`}
     >
       <CommentItem
         comment={root}
@@ -162,7 +168,7 @@ const ThreadItem = memo(function ThreadItem({
       {answering && (
         <Writer
           label="Answer"
-          placeholder={`Answer ${root.author.name}…`}
+          placeholder={`Answer ${personOf(root.author).name}…`}
           initial=""
           button="Answer"
           onCancel={() => setAnswering(false)}
@@ -199,7 +205,7 @@ function CommentItem({
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const place = placeOf(comment);
-  const own = comment.author.id === viewerId;
+  const own = comment.author?.id === viewerId;
   const drawings = visibleDrawings(comment);
 
   async function act(work: () => Promise<string | null>) {
@@ -211,8 +217,8 @@ function CommentItem({
   return (
     <div className="comment" data-comment={comment.id}>
       <div className="comment-head">
-        <Avatar person={comment.author} />
-        <span className="comment-author">{comment.author.name}</span>
+        <Avatar person={personOf(comment.author)} />
+        <span className="comment-author">{personOf(comment.author).name}</span>
         <time dateTime={comment.createdAt}>{when(comment.createdAt, new Date())}</time>
         {comment.editedAt !== null && !comment.deleted && <span className="edited">edited</span>}
         {comment.resolved && (
@@ -253,7 +259,7 @@ function CommentItem({
                 <button type="button" className="drawing-name" onClick={() => onChoose(comment)}>
                   {drawing.shape.kind.toLowerCase()}
                 </button>
-                {drawing.author.id === viewerId && !locked && (
+                {drawing.author?.id === viewerId && !locked && (
                   <IconButton
                     label={`Remove the ${drawing.shape.kind.toLowerCase()}`}
                     disabled={busy}

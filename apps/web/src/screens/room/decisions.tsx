@@ -4,7 +4,7 @@ import { generalRefusal, type Refusal, refusalFor } from '../../net/refusals.js'
 import { CheckIcon, CrossIcon, RetakeIcon } from '../../ui/icons.jsx';
 import { Avatar, Button, Field } from '../../ui/parts.jsx';
 import { OUTCOMES, ROLES, VERDICTS, when } from '../../ui/words.js';
-import type { Decision, Version } from './state.js';
+import { type Decision, personOf, type Version } from './state.js';
 
 const CHOICES = [
   {
@@ -141,7 +141,7 @@ export function Decisions({
       <ul className="decision-list">
         {standing.map((decision) => (
           <DecisionItem key={decision.id} decision={decision}>
-            {decision.reviewer.id === viewerId && mayDecide && (
+            {decision.reviewer?.id === viewerId && mayDecide && (
               <Button tone="ghost" onClick={() => void onWithdraw(decision).then(setWithdrawn)}>
                 Withdraw
               </Button>
@@ -176,10 +176,10 @@ function DecisionItem({ decision, children }: { decision: Decision; children?: R
   const { word, tint } = VERDICTS[decision.verdict];
   return (
     <li className="decision" data-verdict={decision.verdict}>
-      <Avatar person={decision.reviewer} />
+      <Avatar person={personOf(decision.reviewer)} />
       <div className="decision-words">
         <p>
-          <b>{decision.reviewer.name}</b> <span className={`text-${tint}`}>{word}</span>
+          <b>{personOf(decision.reviewer).name}</b> <span className={`text-${tint}`}>{word}</span>
           {decision.withdrawn && <span className="edited">withdrawn</span>}
         </p>
         {decision.text !== '' && <p className="decision-text">{decision.text}</p>}

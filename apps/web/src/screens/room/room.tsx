@@ -31,7 +31,15 @@ import { useKeys } from './keys.js';
 import { Processing, TranscodeFailed } from './media-state.jsx';
 import { type Drawing, Overlay } from './overlay.jsx';
 import { Player, type PlayerState } from './player.js';
-import { type Comment, commentList, decisionList, type StackMessage, type Version, versionList } from './state.js';
+import {
+  type Comment,
+  commentList,
+  decisionList,
+  personOf,
+  type StackMessage,
+  type Version,
+  versionList,
+} from './state.js';
 import { buildThreads, drawingsAt, layersOf, placeOf, visibleDrawings } from './threads.js';
 import { toolOfKey, Tools } from './tools.jsx';
 import { type Marker, Transport } from './transport.jsx';
@@ -253,8 +261,8 @@ function VersionScreen({
           {
             id: root.id,
             range: place,
-            colour: personColour(root.author.id),
-            label: `${root.author.name}: ${words.slice(0, 80)}`,
+            colour: personColour(personOf(root.author).id),
+            label: `${personOf(root.author).name}: ${words.slice(0, 80)}`,
             resolved: root.resolved,
           },
         ];
@@ -338,6 +346,7 @@ function VersionScreen({
   }
 
   async function undo(direction: 'undo' | 'redo') {
+    if (!canDraw) return;
     // What isn't sent yet goes first: it is the newest.
     const [from, setFrom, setTo] =
       direction === 'undo'
@@ -532,8 +541,8 @@ function VersionScreen({
             colour={colour}
             strokeWidth={strokeWidth}
             canDraw={canDraw && showsPicture}
-            canUndo={drafts.length > 0 || nextStep(stacks, 'undo', version.id) !== null}
-            canRedo={undoneDrafts.length > 0 || nextStep(stacks, 'redo', version.id) !== null}
+            canUndo={canDraw && (drafts.length > 0 || nextStep(stacks, 'undo', version.id) !== null)}
+            canRedo={canDraw && (undoneDrafts.length > 0 || nextStep(stacks, 'redo', version.id) !== null)}
             layers={layers}
             hidden={hidden}
             showResolved={showResolved}

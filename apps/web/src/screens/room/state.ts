@@ -18,6 +18,13 @@ export type Version = VersionPartsFragment;
 export type Comment = CommentPartsFragment;
 export type Annotation = AnnotationPartsFragment;
 export type Decision = DecisionPartsFragment;
+/** Somebody whose record is gone or not to be seen. */
+const NOBODY = { id: '', name: 'Former member' } as const;
+
+export function personOf(person: { readonly id: string; readonly name: string } | null): { id: string; name: string } {
+  return person ?? NOBODY;
+}
+
 export type StackMessage = StackChangedSubscription['stackChanged'];
 
 export interface RoomState {
@@ -126,7 +133,7 @@ function put(state: RoomState, entities: Entities): RoomState {
     if (decision.standing) {
       // One stands per reviewer and version.
       for (const [id, other] of decisions) {
-        if (other.standing && other.versionId === decision.versionId && other.reviewer.id === decision.reviewer.id) {
+        if (other.standing && other.versionId === decision.versionId && other.reviewer?.id === decision.reviewer?.id) {
           decisions.set(id, { ...other, standing: false });
         }
       }

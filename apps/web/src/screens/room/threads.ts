@@ -1,6 +1,6 @@
 /** Comments as threads, as the list shows them. Pure. */
 import { covers, type FrameRange } from '../../media/frames.js';
-import type { Annotation, Comment } from './state.js';
+import { type Annotation, type Comment, personOf } from './state.js';
 
 export interface Thread {
   readonly root: Comment;
@@ -57,7 +57,7 @@ export function filterThreads(threads: readonly Thread[], filter: ThreadFilter, 
     case 'resolved':
       return threads.filter(({ root }) => root.resolved);
     case 'mine':
-      return threads.filter(({ root, answers }) => [root, ...answers].some(({ author }) => author.id === viewerId));
+      return threads.filter(({ root, answers }) => [root, ...answers].some(({ author }) => author?.id === viewerId));
     case 'drawings':
       return threads.filter(({ root, answers }) => [root, ...answers].some((one) => visibleDrawings(one).length > 0));
   }
@@ -82,7 +82,7 @@ export function drawingsAt(
     comment.resolved && !options.showResolved
       ? []
       : visibleDrawings(comment).filter((annotation) => {
-          if (hidden.has(annotation.author.id)) return false;
+          if (hidden.has(personOf(annotation.author).id)) return false;
           const range = annotation.range ?? comment.range;
           return options.still || range === null || covers(range, frame);
         }),
@@ -93,7 +93,8 @@ export function drawingsAt(
 export function layersOf(comments: readonly Comment[]): { id: string; name: string; count: number }[] {
   const layers = new Map<string, { id: string; name: string; count: number }>();
   for (const comment of comments) {
-    for (const { author } of visibleDrawings(comment)) {
+    for (const drawing of visibleDrawings(comment)) {
+      const author = personOf(drawing.author);
       const layer = layers.get(author.id) ?? { id: author.id, name: author.name, count: 0 };
       layers.set(author.id, { ...layer, count: layer.count + 1 });
     }

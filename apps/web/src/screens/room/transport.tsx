@@ -268,7 +268,7 @@ function ScrubBar({
       : null;
   return (
     <div className="scrub">
-      <div className="scrub-marks" role="list" aria-label="Comments on the clip">
+      <div className="scrub-marks" role="group" aria-label="Comments on the clip">
         {markers.map((marker) => {
           const place = barPlace(marker.range, frames);
           const isRange = marker.range.out > marker.range.in;
@@ -276,7 +276,6 @@ function ScrubBar({
             <button
               key={marker.id}
               type="button"
-              role="listitem"
               className={`marker ${isRange ? 'marker-range' : ''} ${marker.resolved ? 'marker-resolved' : ''} ${chosen === marker.id ? 'marker-chosen' : ''}`}
               style={{
                 left: percent(place.left),

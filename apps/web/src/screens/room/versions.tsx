@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'react';
 import { ChevronIcon, LockIcon, UploadIcon } from '../../ui/icons.jsx';
 import { Button } from '../../ui/parts.jsx';
 import { bytes, OUTCOMES, STATUSES, when } from '../../ui/words.js';
-import type { Version } from './state.js';
+import { personOf, type Version } from './state.js';
 
 /** v1 … vn of the stack, newest first. */
 export function VersionSelector({
@@ -77,7 +77,7 @@ export function VersionSelector({
                   <span className="version-words">
                     <span className="version-file">{version.filename}</span>
                     <small>
-                      {version.uploadedBy.name} · {when(version.uploadedAt, new Date())} ·{' '}
+                      {personOf(version.uploadedBy).name} · {when(version.uploadedAt, new Date())} ·{' '}
                       {bytes(version.media.sizeBytes)}
                       {version.revertsTo && ` · same as v${version.revertsTo.number}`}
                     </small>

@@ -68,7 +68,7 @@ export function Viewer({
           ) : (
             <video
               ref={video}
-              poster={media.posterUrl ?? undefined}
+              poster={playback?.ready ? undefined : (media.posterUrl ?? undefined)}
               playsInline
               preload="auto"
               controls={player === null}
