@@ -241,18 +241,21 @@ class RunningProjector implements Projector {
       if (caughtUp || at(worker) >= furthest) together.push(worker);
       else behind.set(at(worker), [...(behind.get(at(worker)) ?? []), worker]);
 
+    const ready = (worker: Worker): boolean => worker.state === 'leading' && !this.#joining.has(worker);
     if (together.length > 0) {
       await main?.stop();
       if (this.#stopped) return;
-      // Some may have ended while the last batch was handled.
-      const members = [...(main?.members ?? []), ...together].filter(({ state }) => state === 'leading');
+      // Some may have ended while the last batch was handled, or even begun again: those join once more.
+      const members = [...(main?.members ?? []), ...together].filter(ready);
       this.#main = undefined;
       if (members.length > 0) {
         this.#main = new Reader(members);
         this.#start(this.#main, this.#categories, () => undefined);
       }
     }
-    for (const workers of behind.values()) {
+    for (const lagging of behind.values()) {
+      const workers = lagging.filter(ready);
+      if (workers.length === 0) continue;
       const reader = new Reader(workers);
       this.#lagging.add(reader);
       this.options.logger?.info(

@@ -97,12 +97,13 @@ export class MemoryLog implements EventLog {
     yield* this.events.filter(({ position }) => position > (after ?? -1n));
   }
 
-  subscribe({ after, categories, maxBatch = 100, onBatch, signal }: SubscribeOptions): LogSubscription {
+  subscribe({ after, categories, maxBatch = 100, onBatch, onConnection, signal }: SubscribeOptions): LogSubscription {
     this.subscriptions++;
     const abort = new AbortController();
     signal?.addEventListener('abort', () => abort.abort());
     const run = async (): Promise<void> => {
       let position = after ?? -1n;
+      onConnection?.('connected');
       while (!abort.signal.aborted) {
         const ahead = this.events.filter((event) => event.position > position);
         if (ahead.length === 0) {
@@ -178,6 +179,12 @@ const stateOf = (
   cause: DataOf<'StageStateChanged'>['cause'],
 ) => happened('StageStateChanged', { stageId, from, to, cause, versionId: null });
 
+const recorded = (
+  stageId: string,
+  versionId: string | null,
+  outcome: DataOf<'StageVersionRecorded'>['outcome'] = 'PENDING',
+) => happened('StageVersionRecorded', { stageId, versionId, outcome });
+
 /** The relay of RV-22 as events: ingest, edit v1, comments, changes, v2, a withdrawn v3, approval, hand-off to colour. */
 export function relay(): Written[] {
   const { manager, shooter, editor, client, colourist, ingest, edit, colour } = CAST;
@@ -210,12 +217,14 @@ export function relay(): Written[] {
     }),
     happened('StageAssigned', { stageId: ingest, userId: shooter }),
     ...version(v0, ingest, 1, shooter, null),
+    recorded(ingest, v0),
     stateOf(ingest, 'READY', 'APPROVED', 'UPLOAD'),
     stateOf(edit, 'BLOCKED', 'READY', 'DEPENDENCY'),
     transcoded(v0, ingest),
     happened('StageUnassigned', { stageId: ingest, userId: shooter }),
     happened('StageAssigned', { stageId: edit, userId: editor }),
     ...version(v1, edit, 1, editor, null),
+    recorded(edit, v1),
     stateOf(edit, 'READY', 'IN_REVIEW', 'UPLOAD'),
     happened('TranscodeFailed', on(v1), { by: null }),
     happened('TranscodeRetried', on(v1), { by: editor }),
@@ -234,16 +243,20 @@ export function relay(): Written[] {
     happened('CommentDeleted', { ...on(v1), commentId: c2 }, { by: client }),
     happened('DecisionRecorded', { ...on(v1), decisionId: d1, reviewerId: client }, { by: client }),
     happened('VersionOutcomeChanged', { ...on(v1) }, { by: client }),
+    recorded(edit, v1, 'CHANGES_REQUESTED'),
     stateOf(edit, 'IN_REVIEW', 'CHANGES_REQUESTED', 'DECISION'),
     happened('VersionClosed', { ...on(v1), by: v2 }, { by: editor }),
     ...version(v2, edit, 2, editor, v1),
+    recorded(edit, v2),
     stateOf(edit, 'CHANGES_REQUESTED', 'IN_REVIEW', 'UPLOAD'),
     happened('CommentResolved', { ...on(v1), commentId: c1 }, { by: editor }),
     happened('VersionClosed', { ...on(v2), by: v3 }, { by: editor }),
     ...version(v3, edit, 3, editor, v2),
+    recorded(edit, v3),
     happened('VersionWithdrawn', { stackId: edit, versionId: v3, number: 3, current: v2 }, { by: editor }),
     happened('VersionClosed', { ...on(v3), reason: 'WITHDRAWN', by: null, text: 'Wrong reel' }, { by: editor }),
     happened('VersionReopened', { ...on(v2) }, { by: editor }),
+    recorded(edit, v2),
     transcoded(v2, edit),
     happened(
       'DecisionRecorded',
@@ -251,6 +264,7 @@ export function relay(): Written[] {
       { by: client },
     ),
     happened('VersionOutcomeChanged', { ...on(v2), to: 'APPROVED' }, { by: client }),
+    recorded(edit, v2, 'APPROVED'),
     stateOf(edit, 'IN_REVIEW', 'APPROVED', 'DECISION'),
     stateOf(colour, 'BLOCKED', 'READY', 'DEPENDENCY'),
     happened('StageAssigned', { stageId: colour, userId: colourist }),

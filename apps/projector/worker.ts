@@ -51,6 +51,9 @@ export class Worker {
   events = 0;
   batches = 0;
 
+  /** Connecting or making tables; soon it leads, or is known to wait. */
+  preparing = true;
+
   readonly #categories: ReadonlySet<string>;
   #session: Session | undefined;
   #end: ((end: End) => void) | undefined;
@@ -76,6 +79,7 @@ export class Worker {
     while (!signal.aborted) {
       let session: Session | undefined;
       try {
+        this.preparing = true;
         session = await this.#lead();
         if (!session) break;
         this.position = await readCheckpoint(this.context.pool, this.projection.model);
@@ -89,6 +93,7 @@ export class Worker {
         this.#become('leading');
         logger?.info({ projection: this.name, position: String(this.position) }, 'projection leads');
         backoff = FIRST_BACKOFF_MS;
+        this.preparing = false;
         this.context.admit(this);
         const { failure } = await ended;
         if (failure) return this.#fail(failure);
@@ -98,6 +103,7 @@ export class Worker {
         if (error instanceof ReadModelChanged) return this.#fail(error);
         logger?.warn({ projection: this.name, err: error }, 'projection waits for its database');
       } finally {
+        this.preparing = false;
         this.#session = undefined;
         this.context.dismiss(this);
         await session?.close();
@@ -153,7 +159,6 @@ export class Worker {
 
   /** Connects, waits until there is no other runner, and makes the tables. Undefined when stopped meanwhile. */
   async #lead(): Promise<Session | undefined> {
-    const { url, pool, signal, logger } = this.context;
     const { model } = this.projection;
     const session = await Session.open(url, model).catch(async (error: unknown) => {
       if ((error as { code?: unknown }).code !== '3D000') throw error;
@@ -164,9 +169,11 @@ export class Worker {
       let told = false;
       while (!signal.aborted) {
         if (await session.tryLock()) {
+          this.preparing = true;
           await this.#prepare();
           return session;
         }
+        this.preparing = false;
         if (!told) logger?.info({ projection: model.name }, 'another projector runs this projection: standing by');
         told = true;
         await sleep(LOCK_POLL_MS, undefined, { signal }).catch(() => undefined);

@@ -2,8 +2,10 @@ import 'reflect-metadata';
 import { Check, Entity, Index, JoinColumn, ManyToOne, OneToMany, PrimaryColumn, type Relation } from 'typeorm';
 import {
   completesOn,
+  outcome,
   STAGE_STATES,
   type ApprovalPolicy,
+  type Outcome,
   type StageState,
   type TemplateStage,
 } from '#libs/events/catalogue/index.js';
@@ -82,6 +84,7 @@ export class DeliverableRow {
 
 @Entity({ schema, name: 'stage' })
 @Check('stage_state', oneOf('state', STAGE_STATES))
+@Check('stage_newest_version_outcome', oneOf('newest_version_outcome', outcome.options))
 @Check('stage_completes_on', oneOf('completes_on', completesOn.options))
 @Index('stage_deliverable_ordinal', ['deliverableId', 'ordinal'], { unique: true })
 @Index('stage_project_state', ['projectId', 'state'])
@@ -105,8 +108,10 @@ export class StageRow {
   @Json('labels') labels: Partial<Record<StageState, string>>;
   @Text('completes_on') completesOn: 'UPLOAD' | 'APPROVAL';
   @Json('approval_policy') approvalPolicy: ApprovalPolicy;
-  /** The version that is current in the stage's stack; null while there is none. */
+  /** The newest version that stands; null while there is none. */
   @Uuid('newest_version_id', { nullable: true }) newestVersionId: string | null;
+  /** What the decisions on it come to; null while there is none. */
+  @Text('newest_version_outcome', { nullable: true }) newestVersionOutcome: Outcome | null;
   /** Log position of the creation; the stages of a deliverable share it. */
   @BigInt64('position') position: string;
   @OneToMany(() => StageAssignmentRow, (assignment) => assignment.stage) assignments?: Relation<StageAssignmentRow>[];
@@ -162,6 +167,6 @@ export const production: ReadModel = {
     StageAssignmentRow,
     ProjectAccessRow,
   ],
-  categories: ['pipelineTemplate', 'project', 'deliverable', 'versionStack'],
+  categories: ['pipelineTemplate', 'project', 'deliverable'],
   lookups: ['stage_assignment_project_user'],
 };

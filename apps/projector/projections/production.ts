@@ -113,6 +113,7 @@ export const production: Projection = {
               completesOn: stage.completesOn,
               approvalPolicy: stage.approvalPolicy,
               newestVersionId: null,
+              newestVersionOutcome: null,
               position: String(position),
             }),
           );
@@ -139,9 +140,17 @@ export const production: Projection = {
           bulk.update(StageRow, { id: data.stageId }, { state: data.to, stateChangedAt: new Date(metadata.at) });
           bulk.update(DeliverableRow, { id: data.deliverableId }, { revision });
         },
-
-        VersionUploaded: ({ data }) => bulk.update(StageRow, { id: data.stackId }, { newestVersionId: data.versionId }),
-        VersionWithdrawn: ({ data }) => bulk.update(StageRow, { id: data.stackId }, { newestVersionId: data.current }),
+        StageVersionRecorded: ({ data, revision }) => {
+          bulk.update(
+            StageRow,
+            { id: data.stageId },
+            {
+              newestVersionId: data.versionId,
+              newestVersionOutcome: data.versionId === null ? null : data.outcome,
+            },
+          );
+          bulk.update(DeliverableRow, { id: data.deliverableId }, { revision });
+        },
       },
       end: () => {
         if (touched.size > 0) bulk.later(RECOUNT_ACCESS, [JSON.stringify([...touched.values()])]);
