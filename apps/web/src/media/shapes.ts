@@ -75,7 +75,10 @@ export function squared(a: Point, b: Point, aspect: number): Point {
  * The line with the points left out that lie within `tolerance` of it (Ramer, Douglas and Peucker), iterative so that a very long
  * line can't overflow the stack. Distances are in picture heights.
  */
-export function simplify(points: readonly Point[], tolerance = 0.0008, aspect = 16 / 9): Point[] {
+export function simplify(line: readonly Point[], tolerance = 0.0008, aspect = 16 / 9): Point[] {
+  // Its time grows with the square of the points at worst; no hand draws more of them than this between two bends.
+  const step = Math.ceil(line.length / MAX_POINTS);
+  const points = step <= 1 ? line : line.filter((_, i) => i % step === 0 || i === line.length - 1);
   if (points.length <= 2) return points.map(clampPoint);
   const keep = new Uint8Array(points.length);
   keep[0] = keep[points.length - 1] = 1;
@@ -93,9 +96,7 @@ export function simplify(points: readonly Point[], tolerance = 0.0008, aspect = 
       work.push([first, farthest], [farthest, last]);
     }
   }
-  const kept = points.filter((_, i) => keep[i] === 1).map(clampPoint);
-  const step = Math.ceil(kept.length / MAX_POINTS);
-  return step <= 1 ? kept : kept.filter((_, i) => i % step === 0 || i === kept.length - 1);
+  return points.filter((_, i) => keep[i] === 1).map(clampPoint);
 }
 
 function distanceToSegment(p: Point, a: Point, b: Point, aspect: number): number {
@@ -103,7 +104,7 @@ function distanceToSegment(p: Point, a: Point, b: Point, aspect: number): number
   const [bx, by] = [(b.x - a.x) * aspect, b.y - a.y];
   const length = bx * bx + by * by;
   const t = length === 0 ? 0 : Math.min(1, Math.max(0, (px * bx + py * by) / length));
-  return Math.hypot(px - t * bx, py - t * by);
+  return Math.sqrt((px - t * bx) ** 2 + (py - t * by) ** 2);
 }
 
 /** What the pointer drew from press to release, or null when it is too small to mean anything (a click with a box tool). */
