@@ -1,7 +1,14 @@
-import type { Command, CommandMeta, EventsOf, Refusal } from '#libs/events/catalogue/index.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  isRefusal,
+  type Command,
+  type CommandMeta,
+  type EventsOf,
+  type Refusal,
+} from '#libs/events/catalogue/index.js';
 import type { VersionOpened } from '#libs/events/catalogue/index.js';
 import type { CommandExecutor } from '#libs/events/log/index.js';
-import { versionDecider, versionStackDecider } from '#libs/domain/index.js';
+import { versionDecider, versionStackDecider, withdrawnAfter } from '#libs/domain/index.js';
 import { step } from './commands.js';
 
 type Opened = EventsOf<[typeof VersionOpened]>['data'];
@@ -12,6 +19,8 @@ export type VersionAdded =
 
 /** Two uploads at once race for the stack; each loss means another version got in, so this is generous. */
 const MAX_RACES = 50;
+/** How often a withdrawal that has closed the current version may be waited for before it is finished in its place. */
+const PATIENCE = 8;
 
 /**
  * A new version of a stack, in three appends: the version's own stream is opened (which is also the record of what was
@@ -37,13 +46,21 @@ export async function finishVersionUpload(
   version: Omit<Opened, 'organisationId'>,
 ): Promise<VersionAdded> {
   const { versionId, stackId } = version;
+  const { approvalPolicy: _policy, ...uploaded } = version;
   let refusal: Refusal | undefined;
+  let patience = PATIENCE;
   for (let race = 0; race < MAX_RACES; race++) {
     const { state: stack, position } = await executor.load(versionStackDecider, stackId);
     const joined = stack?.versions.find((v) => v.versionId === versionId);
     if (joined) return { ok: true, versionId, number: joined.number, position };
     const current = stack?.currentVersionId ?? null;
-    if (current) {
+    const add = step({ ...meta, minted: true }, `add after ${current ?? 'none'}`, 'AddVersion', {
+      ...uploaded,
+      closedVersionId: current,
+    });
+    // What the stack won't take must not lock the version that is current.
+    const willJoin = !isRefusal(versionStackDecider.decide(add, stack));
+    if (current && willJoin) {
       const closed = await executor.execute(
         versionDecider,
         current,
@@ -54,25 +71,41 @@ export async function finishVersionUpload(
           text: null,
         }),
       );
-      // It was withdrawn meanwhile: another version is current by now, or none.
-      if (!closed.ok && closed.refusal.code === 'VERSION_WITHDRAWN') continue;
+      if (!closed.ok && closed.refusal.code === 'VERSION_WITHDRAWN') {
+        // It is being withdrawn: in a moment another version is current, or none. Unless who withdrew it crashed.
+        if (patience-- > 0) await sleep((PATIENCE - patience) * 5);
+        else
+          await executor.execute(
+            versionStackDecider,
+            stackId,
+            step(meta, `finish withdrawal of ${current}`, 'WithdrawVersion', {
+              stackId,
+              versionId: current,
+              reason: 'Withdrawn',
+            }),
+          );
+        continue;
+      }
       if (!closed.ok) return { ok: false, refusal: closed.refusal };
     }
-    const { approvalPolicy: _policy, ...uploaded } = version;
-    const added = await executor.execute(
-      versionStackDecider,
-      stackId,
-      step({ ...meta, minted: true }, `add after ${current ?? 'none'}`, 'AddVersion', {
-        ...uploaded,
-        closedVersionId: current,
-      }),
-    );
+    const added = await executor.execute(versionStackDecider, stackId, add);
     if (added.ok) {
       const number = added.state?.versions.find((v) => v.versionId === versionId)?.number;
       if (number !== undefined) return { ok: true, versionId, number, position: added.position };
     } else {
       refusal = added.refusal;
-      if (refusal.code !== 'CURRENT_VERSION_OPEN') break;
+      if (refusal.code === 'CURRENT_VERSION_OPEN') continue;
+      // The stack changed its mind after the close (what it should go back to was withdrawn): undo the close.
+      if (current && willJoin)
+        await executor.execute(
+          versionDecider,
+          current,
+          step({ ...meta, minted: true }, `reopen ${current}`, 'ReopenVersion', {
+            versionId: current,
+            withdrawn: [versionId, ...withdrawnAfter(stack, current)] as string[],
+          }),
+        );
+      break;
     }
   }
   return { ok: false, refusal: refusal ?? { refused: true, code: 'CONFLICT', message: 'Too many uploads at once.' } };

@@ -48,7 +48,7 @@ export function decodeEvent(
   const data =
     metadata.schemaVersion === definition.version
       ? (raw.data as Record<string, unknown>)
-      : upcast(raw.type, metadata.schemaVersion, raw.data as Record<string, unknown>);
+      : upcastStored(raw.type, metadata.schemaVersion, raw.data as Record<string, unknown>);
   const recorded: RecordedEvent = {
     id: raw.id,
     stream: raw.streamId,
@@ -60,6 +60,15 @@ export function decodeEvent(
     metadata,
   };
   return Object.keys(definition.personal).length === 0 ? recorded : open(recorded, definition.personal, cipher);
+}
+
+/** An event of a newer Picturelock is no trouble of the connection: reading it again would not help. */
+function upcastStored(type: string, version: number, data: Record<string, unknown>): Record<string, unknown> {
+  try {
+    return upcast(type, version, data);
+  } catch (error) {
+    throw new InvalidEvent(error instanceof Error ? error.message : String(error));
+  }
 }
 
 async function open(

@@ -10,3 +10,8 @@ export class LogUnavailable extends Error {
 export class InvalidEvent extends Error {
   readonly code = 'INVALID_EVENT';
 }
+
+/** More bytes than the store takes in one append. Nothing was written. */
+export class AppendTooLarge extends Error {
+  readonly code = 'APPEND_TOO_LARGE';
+}

@@ -11,7 +11,7 @@ import {
   type EventMetadata,
   type Refusal,
 } from '../catalogue/index.js';
-import { LogUnavailable } from './errors.js';
+import { AppendTooLarge, LogUnavailable } from './errors.js';
 import { LruMap } from './lru.js';
 import type { EventLog, NewEvent } from './types.js';
 
@@ -60,10 +60,22 @@ export interface ExecutorOptions {
   readonly timeoutMs?: number;
 }
 
+/** Refusal codes of the executor itself, with one line for people. Stable, like those of the domain. */
+export const EXECUTOR_REFUSALS = {
+  CONFLICT:
+    'Somebody else changed it since the caller read it; `details.expectedRevision` and `details.currentRevision` tell.',
+  COMMAND_ID_REUSED: 'The command id was used before, with other input or for another thing.',
+  COMMAND_TOO_LARGE: 'What the command would write does not fit into one append of the event store.',
+} as const satisfies Record<string, string>;
+
 /** Command ids remembered per stream; older repeats are decided anew. */
 const REMEMBERED_COMMANDS = 10_000;
 const MAX_JOINED = 256;
 const MAX_EVENTS_PER_APPEND = 1000;
+/** Half of the store's limit for one append (1 MiB), so that the command that passes it still fits. */
+const MAX_BYTES_PER_APPEND = 512 * 1024;
+/** What metadata and the wire add to an event, about. */
+const BYTES_AROUND_AN_EVENT = 700;
 const MAX_CONFLICTS = 20;
 
 /**
@@ -143,7 +155,20 @@ interface Pending {
   readonly resolve: (outcome: Outcome<unknown>) => void;
   readonly reject: (error: unknown) => void;
   /** The memory of commands without events was asked already. */
-  recalled?: boolean;
+  recalled: boolean;
+  /** Answered: by an outcome, an error or its deadline. */
+  done: boolean;
+}
+
+interface Loaded {
+  readonly state: unknown;
+  readonly revision: number;
+  readonly position: bigint;
+}
+
+interface Reader {
+  readonly resolve: (loaded: Loaded) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 interface Decided {
@@ -162,6 +187,7 @@ class StreamActor {
   #position = 0n;
   #known = new LruMap<string, Known>(REMEMBERED_COMMANDS);
   #queue: Pending[] = [];
+  #readers: Reader[] = [];
   #running: Promise<void> | undefined;
 
   constructor(decider: AnyDecider, stream: string, options: Required<ExecutorOptions>) {
@@ -179,41 +205,100 @@ class StreamActor {
   }
 
   submit(command: Command, hash: string): Promise<Outcome<unknown>> {
+    const { timeoutMs } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#queue.push({ command, hash, deadline: Date.now() + this.#options.timeoutMs, resolve, reject });
+      const answered = () => {
+        clearTimeout(timer);
+        pending.done = true;
+      };
+      const pending: Pending = {
+        command,
+        hash,
+        deadline: Date.now() + timeoutMs,
+        recalled: false,
+        done: false,
+        resolve: (outcome) => {
+          answered();
+          resolve(outcome);
+        },
+        reject: (error) => {
+          answered();
+          reject(error as Error);
+        },
+      };
+      // Also when the log neither answers nor fails. The command may still be written: a repeat finds it.
+      const timer = setTimeout(
+        () => pending.reject(new LogUnavailable(`${this.#stream}: no answer within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
+      this.#queue.push(pending);
       this.#start();
     });
   }
 
-  /** State at least as new as this call: folded up to the stream's end. */
-  async refreshed(): Promise<{ state: unknown; revision: number; position: bigint }> {
-    await this.#running;
-    this.#running = this.#refresh().finally(() => {
-      this.#running = undefined;
-      if (this.#queue.length > 0) this.#start();
+  /** State at least as new as this call: folded up to the stream's end. Takes its turn between two batches. */
+  refreshed(): Promise<Loaded> {
+    return new Promise((resolve, reject) => {
+      this.#readers.push({ resolve, reject });
+      this.#start();
     });
-    await this.#running;
-    return { state: this.#state, revision: this.#revision ?? -1, position: this.#position };
   }
 
   #start(): void {
     this.#running ??= this.#drain().finally(() => {
       this.#running = undefined;
-      if (this.#queue.length > 0) this.#start();
+      if (this.#hasWork) this.#start();
     });
   }
 
+  get #hasWork(): boolean {
+    return this.#queue.length > 0 || this.#readers.length > 0;
+  }
+
+  /** The only place that touches the state, so that nothing folds while something else does. */
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) {
+    while (this.#hasWork) {
       // Let the callers of the same tick join the batch.
       await Promise.resolve();
-      const batch = this.#queue.splice(0, MAX_JOINED);
-      try {
-        await this.#settle(batch);
-      } catch (error) {
-        this.#forget();
-        for (const pending of batch) pending.reject(error);
-      }
+      if (this.#readers.length > 0) await this.#answerReaders(this.#readers.splice(0));
+      const batch = this.#queue.splice(0, MAX_JOINED).filter((pending) => !pending.done);
+      if (batch.length > 0) await this.#settleApart(batch);
+    }
+  }
+
+  async #answerReaders(readers: readonly Reader[]): Promise<void> {
+    try {
+      await this.#refresh();
+      const loaded = { state: this.#state, revision: this.#revision ?? -1, position: this.#position };
+      for (const reader of readers) reader.resolve(loaded);
+    } catch (error) {
+      for (const reader of readers) reader.reject(error);
+    }
+  }
+
+  /**
+   * Settle a batch. What is wrong with one command (a defect in its decision, an event that does not fit, a memory that
+   * can't be asked) must not fail the others, so when the batch fails as a whole, each is settled by itself.
+   */
+  async #settleApart(batch: Pending[]): Promise<void> {
+    try {
+      await this.#settle(batch);
+    } catch (error) {
+      this.#forget();
+      const open = batch.filter((pending) => !pending.done);
+      if (batch.length > 1) for (const pending of open) await this.#settleApart([pending]);
+      else for (const pending of open) await this.#fail(pending, error);
+    }
+  }
+
+  async #fail(pending: Pending, error: unknown): Promise<void> {
+    if (!(error instanceof AppendTooLarge)) return pending.reject(error);
+    const refusal = refuse('COMMAND_TOO_LARGE', 'This is too much for one command; split it.');
+    try {
+      await this.#remember(pending, refusal);
+      pending.resolve({ ok: false, refusal, repeated: false });
+    } catch (failure) {
+      pending.reject(failure);
     }
   }
 
@@ -221,9 +306,14 @@ class StreamActor {
   async #settle(batch: Pending[]): Promise<void> {
     let open = batch;
     let backoff = 25;
-    for (let conflicts = 0; open.length > 0;) {
+    /** The state was seen to be the stream's newest since these commands came. */
+    let current = false;
+    for (let conflicts = 0; open.length > 0; open = open.filter((pending) => !pending.done)) {
       try {
-        if (this.#revision === undefined) await this.#refresh();
+        if (this.#revision === undefined) {
+          await this.#refresh();
+          current = true;
+        }
         open = await this.#answerRepeats(open);
         if (open.length === 0) return;
         const { decided, rest } = this.#decide(open);
@@ -235,12 +325,23 @@ class StreamActor {
             // Another process wrote first, or our own earlier append did and its answer was lost.
             if (++conflicts > MAX_CONFLICTS) throw new LogUnavailable(`${this.#stream} is contended`);
             this.#forget();
+            current = false;
             if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
             continue;
           }
           this.#revision = base + events.length;
           this.#position = result.position;
+        } else if (!current) {
+          // Nothing is appended, so nothing has proved the state in memory new: another process may have written what
+          // makes this refusal wrong.
+          const before = this.#revision;
+          await this.#refresh();
+          if (this.#revision !== before) {
+            current = true;
+            continue;
+          }
         }
+        current = true;
         await this.#resolve(decided, events.length);
         open = rest;
       } catch (error) {
@@ -259,8 +360,9 @@ class StreamActor {
   /** Repeats get the first result before anything is decided. */
   async #answerRepeats(open: readonly Pending[]): Promise<Pending[]> {
     const fresh: Pending[] = [];
-    for (const pending of open) {
-      const { commandId, organisationId, minted } = pending.command.meta;
+    const recalled = await Promise.all(open.map((pending) => this.#recall(pending)));
+    for (const [i, pending] of open.entries()) {
+      const { commandId } = pending.command.meta;
       const known = this.#known.get(commandId);
       if (known) {
         if (known.hash !== pending.hash) pending.resolve(reused(pending.command));
@@ -275,20 +377,35 @@ class StreamActor {
           });
         continue;
       }
-      if (!minted && !pending.recalled) {
-        pending.recalled = true;
-        const remembered = await this.#options.outcomes.recall(organisationId, commandId);
-        if (remembered) {
-          if (remembered.commandHash !== pending.hash || remembered.stream !== this.#stream)
-            pending.resolve(reused(pending.command));
-          else if (remembered.refusal) pending.resolve({ ok: false, refusal: remembered.refusal, repeated: true });
-          else pending.resolve({ ...this.#unchanged(), repeated: true });
-          continue;
-        }
+      const remembered = recalled[i];
+      if (remembered) {
+        if (remembered.commandHash !== pending.hash || remembered.stream !== this.#stream)
+          pending.resolve(reused(pending.command));
+        else if (remembered.refusal) pending.resolve({ ok: false, refusal: remembered.refusal, repeated: true });
+        else pending.resolve({ ...this.#unchanged(), repeated: true });
+        continue;
       }
       fresh.push(pending);
     }
     return fresh;
+  }
+
+  /** What the durable memory has of a command, asked once. */
+  async #recall(pending: Pending): Promise<RememberedOutcome | undefined> {
+    const { commandId, organisationId, minted } = pending.command.meta;
+    if (minted || pending.recalled || this.#known.get(commandId)) return undefined;
+    const remembered = await this.#options.outcomes.recall(organisationId, commandId);
+    pending.recalled = true;
+    return remembered;
+  }
+
+  async #remember({ command: { meta }, hash }: Pending, refusal: Refusal | null): Promise<void> {
+    if (meta.minted) return;
+    await this.#options.outcomes.remember(meta.organisationId, meta.commandId, {
+      commandHash: hash,
+      stream: this.#stream,
+      refusal,
+    });
   }
 
   /**
@@ -299,11 +416,17 @@ class StreamActor {
     const decided: Decided[] = [];
     const inBatch = new Set<string>();
     let ahead = 0;
+    let bytes = 0;
     for (let i = 0; i < open.length; i++) {
       const pending = open[i]!;
       const { commandId, expectedRevision } = pending.command.meta;
-      // A repeat within the batch waits until the first is settled, then gets its result.
-      if (inBatch.has(commandId) || ahead >= MAX_EVENTS_PER_APPEND) return { decided, rest: open.slice(i) };
+      if (inBatch.has(commandId)) {
+        // A repeat within the batch waits until the first is settled, then gets its result: from the fold, or from the
+        // memory, which must be asked again.
+        for (const later of open.slice(i)) if (inBatch.has(later.command.meta.commandId)) later.recalled = false;
+        return { decided, rest: open.slice(i) };
+      }
+      if (ahead >= MAX_EVENTS_PER_APPEND || bytes >= MAX_BYTES_PER_APPEND) return { decided, rest: open.slice(i) };
       inBatch.add(commandId);
       const revision = this.#revision! + ahead;
       if (expectedRevision !== undefined && expectedRevision !== revision) {
@@ -322,7 +445,10 @@ class StreamActor {
         decided.push({ pending, events: [], refusal: result });
         continue;
       }
-      for (const event of result) this.#state = this.#decider.evolve(this.#state, event);
+      for (const event of result) {
+        this.#state = this.#decider.evolve(this.#state, event);
+        bytes += Buffer.byteLength(JSON.stringify(event.data)) + BYTES_AROUND_AN_EVENT;
+      }
       ahead += result.length;
       decided.push({ pending, events: result });
     }
@@ -347,12 +473,7 @@ class StreamActor {
         });
         continue;
       }
-      if (!meta.minted)
-        await this.#options.outcomes.remember(meta.organisationId, meta.commandId, {
-          commandHash: pending.hash,
-          stream: this.#stream,
-          refusal: refusal ?? null,
-        });
+      await this.#remember(pending, refusal ?? null);
       pending.resolve(refusal ? { ok: false, refusal, repeated: false } : this.#unchanged());
     }
   }
@@ -403,12 +524,18 @@ class StreamActor {
       position: this.#revision === undefined ? 0n : this.#position,
     };
     if (this.#revision === undefined) this.#known.clear();
-    for await (const event of this.#options.log.readStream(this.#stream, { from: BigInt(revision + 1) })) {
-      state = this.#decider.evolve(state, { type: event.type, data: event.data });
-      revision = event.revision;
-      if (event.position > 0n) position = event.position;
-      const { commandId, commandHash } = event.metadata;
-      this.#known.set(commandId, { hash: commandHash, revision, position: event.position });
+    try {
+      for await (const event of this.#options.log.readStream(this.#stream, { from: BigInt(revision + 1) })) {
+        state = this.#decider.evolve(state, { type: event.type, data: event.data });
+        revision = event.revision;
+        if (event.position > 0n) position = event.position;
+        const { commandId, commandHash } = event.metadata;
+        this.#known.set(commandId, { hash: commandHash, revision, position: event.position });
+      }
+    } catch (error) {
+      // Deciders may fold into mutable indexes: what was folded half-way must not be folded again.
+      this.#forget();
+      throw error;
     }
     this.#state = state;
     this.#revision = revision;

@@ -3,6 +3,7 @@ import {
   END,
   jsonEvent,
   KurrentDBClient,
+  MaxAppendSizeExceededError,
   START,
   StreamDeletedError,
   StreamNotFoundError,
@@ -16,7 +17,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
 import { decodeEvent, encodeEvent } from './codec.js';
-import { InvalidEvent, LogUnavailable } from './errors.js';
+import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
 import type {
   AppendResult,
   EventBatch,
@@ -86,6 +87,8 @@ class KurrentLog implements EventLog {
         const current = error.actualState;
         return { ok: false, conflict: true, currentRevision: typeof current === 'bigint' ? current : null };
       }
+      if (error instanceof MaxAppendSizeExceededError)
+        throw new AppendTooLarge(`An append to ${stream} takes more than the store allows`, { cause: error });
       if (error instanceof InvalidEvent || error instanceof StreamDeletedError) throw error;
       throw error instanceof LogUnavailable ? error : new LogUnavailable(`Append to ${stream} failed`, error);
     }
@@ -97,25 +100,31 @@ class KurrentLog implements EventLog {
         fromRevision: from,
         ...(limit === undefined ? {} : { maxCount: limit }),
       });
-      for await (const resolved of read) {
+      for await (const resolved of unlessSilent(read, this.#timeoutMs)) {
         const event = await this.#decode(resolved);
         if (event) yield event;
       }
     } catch (error) {
       if (error instanceof StreamNotFoundError || error instanceof StreamDeletedError) return;
+      if (error instanceof InvalidEvent || error instanceof LogUnavailable) throw error;
       throw new LogUnavailable(`Reading ${stream} failed`, error);
     }
   }
 
-  async *readAll({
-    after = null,
-    categories = allCategories,
-  }: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
+  readAll(options: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
+    return this.#readAll(options);
+  }
+
+  async *#readAll(
+    { after = null, categories = allCategories }: { after?: bigint | null; categories?: readonly string[] },
+    signal?: AbortSignal,
+  ): AsyncIterable<RecordedEvent> {
     const read = this.#client.readAll({
       fromPosition: after === null ? START : { commit: after, prepare: after },
       filter: this.#filter(categories),
     });
-    for await (const resolved of read) {
+    // The server may search long for the first event that matches.
+    for await (const resolved of unlessSilent(read, this.#timeoutMs * 6, signal)) {
       // Reads of $all start at the position they are given; ours are exclusive.
       if (after !== null && (positionOf(resolved) ?? 0n) <= after) continue;
       const decoded = this.#decode(resolved);
@@ -126,7 +135,7 @@ class KurrentLog implements EventLog {
 
   async head(): Promise<bigint> {
     const read = this.#client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 });
-    for await (const resolved of read) return positionOf(resolved) ?? 0n;
+    for await (const resolved of unlessSilent(read, this.#timeoutMs)) return positionOf(resolved) ?? 0n;
     return 0n;
   }
 
@@ -189,14 +198,14 @@ class KurrentLog implements EventLog {
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
   ): Promise<bigint | null> {
-    const head = await this.#inTime(this.head());
+    const head = await this.head();
     if (head <= (after ?? 0n)) return after;
     let events: RecordedEvent[] = [];
     let position = after;
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
     try {
-      for await (const event of this.readAll({ after, categories })) {
+      for await (const event of this.#readAll({ after, categories }, signal)) {
         if (signal.aborted) break;
         events.push(event);
         position = event.position;
@@ -323,6 +332,38 @@ class KurrentLog implements EventLog {
 /** A mark in the subscription's own buffer: everything before it has been read. */
 interface Mark {
   readonly mark: bigint | 'live';
+}
+
+/**
+ * What a reader yields, until it says nothing for so long, milliseconds, or the signal aborts. The client's reader knows
+ * neither a deadline nor a way to be cancelled while it waits: it is left behind.
+ *
+ * @throws LogUnavailable
+ */
+async function* unlessSilent<T>(source: AsyncIterable<T>, ms: number, signal?: AbortSignal): AsyncGenerator<T> {
+  const reader = source[Symbol.asyncIterator]();
+  let give: ((error: LogUnavailable) => void) | undefined;
+  // One timer for the whole read; a bulk read would spend more on timers than on events.
+  const timer = setTimeout(() => give?.(new LogUnavailable(`The log was silent for ${ms} ms`)), ms);
+  const aborted = () => give?.(new LogUnavailable('The read was given up'));
+  signal?.addEventListener('abort', aborted, { once: true });
+  try {
+    while (!signal?.aborted) {
+      timer.refresh();
+      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        give = reject;
+        reader.next().then(resolve, reject);
+      });
+      give = undefined;
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', aborted);
+    // Not awaited: a generator that waits for the network can't end before the network does.
+    void reader.return?.().then(undefined, () => undefined);
+  }
 }
 
 /** Tells a handler's own error from a lost connection. */
