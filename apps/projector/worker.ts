@@ -159,6 +159,7 @@ export class Worker {
 
   /** Connects, waits until there is no other runner, and makes the tables. Undefined when stopped meanwhile. */
   async #lead(): Promise<Session | undefined> {
+    const { url, signal, logger } = this.context;
     const { model } = this.projection;
     const session = await Session.open(url, model).catch(async (error: unknown) => {
       if ((error as { code?: unknown }).code !== '3D000') throw error;
