@@ -27,10 +27,7 @@ export interface ClipOptions {
   startTimecode?: string | null;
   /** Default 'h264'. */
   codec?: ClipCodec;
-  /**
-   * Channels of sound (1, 2, 6, 8 or 16), 0 for none. Default 2, but 0 for MXF: ffmpeg's MXF writer (measured with 5.1) loses the
-   * last frames of a picture with sound.
-   */
+  /** Channels of sound (1, 2, 6, 8 or 16), 0 for none. Default 2. */
   audioChannels?: number;
   /** Turns the hue, so that two versions of a clip are told apart at a glance: degrees. Default 0. */
   hue?: number;
@@ -55,12 +52,14 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
   const label = options.startTimecode === undefined ? '01:00:00:00' : options.startTimecode;
   const start = label === null ? { frame: 0, dropFrame: false } : unwrap(parseTimecode(label, rate));
   const container = extname(file).slice(1).toLowerCase();
-  const channels = options.audioChannels ?? (container === 'mxf' ? 0 : 2);
+  const channels = options.audioChannels ?? 2;
   const codec = options.codec ?? 'h264';
   const hdr = options.colour === 'pq' || options.colour === 'hlg';
   const filters = [
     ...(options.hue ? [`hue=h=${options.hue}`] : []),
     ...(options.noise ? [`noise=alls=${options.noise}:allf=t`] : []),
+    // Not `-frames:v`: reaching it ends the sound too, a little early.
+    `trim=end_frame=${frames}`,
     ...barCode(),
     ...digits(rate, start.frame, start.dropFrame),
     ...(options.sampleAspect ? [`setsar=${options.sampleAspect}`] : []),
@@ -81,8 +80,7 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
       ],
       output: [
         ...['-map', '0:v', ...(channels > 0 ? ['-map', '1:a', ...soundEncoder(container)] : [])],
-        // The count is of frames shown: with frames left out, the last number must still be reached by time.
-        ...(options.variableRate ? ['-t', seconds, '-fps_mode', 'passthrough'] : ['-frames:v', String(frames)]),
+        ...(options.variableRate ? ['-fps_mode', 'passthrough'] : []),
         // Colour tags do not survive a generated input: they are set on the way to the encoder.
         ...['-vf', setColour(options.colour ?? 'bt709')],
         ...pictureEncoder(codec),
