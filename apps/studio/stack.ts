@@ -6,7 +6,7 @@ import { type EmbeddedPostgres, ensureDatabase, startPostgres } from '#libs/post
 import { type Databases, loadSettings, publicUrl, type Settings } from '#libs/runtime/index.js';
 import { type Home, HOME_VERSION, openHome } from './home.js';
 import { choosePort } from './ports.js';
-import { Supervised } from './supervised.js';
+import { Supervised, tail } from './supervised.js';
 
 /** Processes of ours, in the order they stop. They start the other way round. */
 export const SERVICES = ['workers', 'api', 'projector', 'eventstore'] as const;
@@ -250,15 +250,26 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
     // Health -------------------------------------------------------------------------------------------------------------
     tell('step', 'waiting until everything is healthy');
-    const probes = [
-      ...(urls.eventStoreHttp ? [`${urls.eventStoreHttp}/health/ready`] : []),
-      ...(urls.api ? [`${urls.api}/health/ready`] : []),
-      ...rest
-        .map((name) => supervised.get(name)?.ready?.['healthPort'])
-        .filter((port): port is number => typeof port === 'number')
-        .map((port) => `http://${loopback}:${port}/health/ready`),
-    ];
-    await Promise.all(probes.map((url) => healthy(url, HEALTH_TIMEOUT_MS, checkAborted)));
+    const probes = services.flatMap((name): { name: ServiceName; url: string }[] => {
+      const healthPort = supervised.get(name)?.ready?.['healthPort'];
+      const base =
+        name === 'api'
+          ? urls.api
+          : name === 'eventstore'
+            ? urls.eventStoreHttp
+            : typeof healthPort === 'number'
+              ? `http://${loopback}:${healthPort}`
+              : undefined;
+      return base ? [{ name, url: `${base}/health/ready` }] : [];
+    });
+    await Promise.all(
+      probes.map(({ name, url }) =>
+        healthy(url, HEALTH_TIMEOUT_MS, checkAborted).catch((error: Error) => {
+          const log = join(home.logs, `${name}.log`);
+          throw new Error(`${name}: ${error.message}\n${tail(log, 0)}\n(more in ${log})`, { cause: error });
+        }),
+      ),
+    );
 
     trim = setInterval(() => supervised.forEach((service) => service.trimLog()), 60_000);
     trim.unref();
