@@ -17,9 +17,10 @@ const WITH_ENTITY = `mutation ($input: AddAnnotationInput!) {
 const CLIENTS = 50;
 
 /** `addAnnotation` over HTTP against the whole system: one client, 50 on one version, 50 on 50 versions. */
-export default async function annotate({ quick, seconds, signal, note, report }: BenchContext): Promise<void> {
+export default async function annotate(context: BenchContext): Promise<void> {
+  const { quick, seconds, signal, note, report } = context;
   const many = quick ? 3 : CLIENTS;
-  const stack = await startStack();
+  const stack = await startStack({ env: context.env });
   const stop = () => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();
@@ -34,6 +35,7 @@ export default async function annotate({ quick, seconds, signal, note, report }:
     const on = (versionId: string): LoadClient => ({ token: token!, versionId });
     const warmUpSeconds = quick ? 0.2 : 3;
     const measure = async (name: string, query: string, clients: LoadClient[], target: boolean) => {
+      if (!context.wants(name)) return;
       // What the run before left to project is not this one's.
       await studio.admin.graphql<{ position: string }>('query { position }');
       const before = cpuSeconds(stack);

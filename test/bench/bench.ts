@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Bench, type BenchContext, type Figure, met, row, targetText } from './kit.js';
@@ -18,7 +18,8 @@ export const benchNames = (): string[] =>
 const HELP = `npm run bench [-- name… --quick]
 
 One JSON object per line for each figure on standard output, a table on standard error. --quick is for looking whether the
-benches work: its figures say nothing. BENCH_SECONDS sets how long each rate is measured.
+benches work: its figures say nothing. BENCH_SECONDS sets how long each rate is measured. --only '50 clients' measures only
+what matches; --profile <folder> has the services write CPU profiles there.
 Benches: ${benchNames().join(', ')}`;
 
 /** Runs the named benches, or all. Resolves to the exit code: 0 also when a target is missed, which its line says. */
@@ -26,7 +27,12 @@ export async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { quick: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string', default: '' },
+      profile: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   });
   const known = benchNames();
   const unknown = positionals.filter((name) => !known.includes(name));
@@ -62,6 +68,13 @@ export async function main(args: readonly string[]): Promise<number> {
       quick: values.quick,
       seconds,
       signal: abort.signal,
+      env: values.profile
+        ? {
+            NODE_OPTIONS: `--import=${new URL('./profile.mjs', import.meta.url).href}`,
+            BENCH_PROFILE: resolve(values.profile),
+          }
+        : {},
+      wants: (figure) => new RegExp(values.only).test(figure),
       note: (text) => process.stderr.write(`  … ${text}\n`),
       report: (figure: Figure) => {
         print({

@@ -17,6 +17,10 @@ export interface BenchContext {
   /** How long a rate is measured. */
   readonly seconds: number;
   readonly signal: AbortSignal;
+  /** For the services of a stack. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Whether the run is to measure this. */
+  wants(name: string): boolean;
   /** Tells the reader of the table what goes on. */
   note(text: string): void;
   report(figure: Figure): void;

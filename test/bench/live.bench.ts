@@ -14,8 +14,8 @@ const SUBSCRIPTION = `subscription ($stackId: ID!) {
   } }`;
 
 /** From sending a mutation to the message that a subscriber of the stack gets of it, through log and projection. */
-export default async function live({ quick, seconds, signal, report }: BenchContext): Promise<void> {
-  const stack = await startStack();
+export default async function live({ quick, seconds, signal, env, report }: BenchContext): Promise<void> {
+  const stack = await startStack({ env });
   const stop = () => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();
