@@ -253,6 +253,7 @@ function describe(
   if (picture && (!picture.width || !picture.height || !picture.codec_name)) {
     return unreadable(errors.at(-1) ?? 'the picture has no size or an unknown codec');
   }
+  if (picture && packets?.frames === 0) return unreadable(errors.at(-1) ?? 'the picture has no frames');
   const warnings: MediaInfo['warnings'] = [];
   const kind: MediaKind = image ? 'IMAGE' : picture ? 'VIDEO' : 'AUDIO';
   const video = picture ? videoTrack(picture, raw, packets, image) : null;

@@ -63,7 +63,10 @@ export interface TranscodeProgress {
 export interface TranscodeOptions {
   onProgress?: (progress: TranscodeProgress) => void;
   signal?: AbortSignal;
-  /** Encoder and decoder threads; results repeat bit for bit at a fixed count. Default: the machine's cores. */
+  /**
+   * Encoder and decoder threads. Default: the machine's cores. With 1 the bytes repeat; with more, x264's bit rate limit depends on
+   * how its threads happen to run, and a second run has other bytes for the same frames.
+   */
   threads?: number;
   /** Default: 5 minutes plus 60 times the duration. */
   timeoutMs?: number;
