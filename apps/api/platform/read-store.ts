@@ -111,7 +111,7 @@ export class ReadStore {
     for (;;) {
       // The wait is armed before the look, so that progress in between is not missed.
       const moved = this.progress();
-      const at = await this.checkpoints();
+      const at = await this.checkpoints().catch(nothingYet);
       if (names.every((name) => (at.get(name) ?? -1n) >= position)) return;
       if (Date.now() > deadline) throw behind(position);
       await moved;
@@ -122,6 +122,13 @@ export class ReadStore {
     for (const waiter of [...this.#waiters]) waiter();
     for (const callback of this.#onProgress) callback();
   }
+}
+
+/** The projector has not made its tables yet, or makes them again. Any other error is thrown on. */
+function nothingYet(error: unknown): Checkpoints {
+  const code = (error as { code?: unknown; driverError?: { code?: unknown } }).driverError?.code;
+  if (code === '42P01' || code === '3F000') return new Map();
+  throw error;
 }
 
 const behind = (position: bigint) =>
@@ -244,7 +251,10 @@ export class ReadSession {
       } catch (error) {
         await runner.query('ROLLBACK').catch(() => undefined);
         await runner.release().catch(() => undefined);
-        throw error;
+        nothingYet(error);
+        if (Date.now() > deadline) throw behind(this.#floor);
+        await moved;
+        continue;
       }
       await runner.release();
       if (Date.now() > deadline) throw behind(this.#floor);
