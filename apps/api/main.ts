@@ -8,7 +8,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
-import { createUploadService, openBlobStore } from '#libs/media/index.js';
+import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
@@ -36,6 +36,8 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'self'",
 ].join('; ');
 
+const bodyError = (code: string, message: string) => ({ errors: [{ message, extensions: { code } }] });
+
 await runService(
   'api',
   async ({ config, logger, metrics }) => {
@@ -58,6 +60,7 @@ await runService(
       redisUrl: config.redisUrl,
       onError: warn('jobs: connection trouble'),
     });
+    useFfmpeg({ ffmpeg: config.media.ffmpegPath, ffprobe: config.media.ffprobePath });
     const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
     const uploads = await createUploadService({
       directory: join(config.home, 'uploads'),
@@ -129,7 +132,16 @@ await runService(
       uploads.handler(request, response).catch(next);
     });
     app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
-    app.useBodyParser('json', { limit: '2mb' });
+    app.use(express.json({ limit: '2mb' }));
+    // Bodies that are too large or no JSON are answered in the form that clients of the api read.
+    app.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {
+      const { type } = error as { type?: unknown };
+      if (type === 'entity.too.large')
+        return void response.status(413).json(bodyError('PAYLOAD_TOO_LARGE', 'A request has at most 2 MB.'));
+      if (type === 'entity.parse.failed')
+        return void response.status(400).json(bodyError('BAD_REQUEST', 'The body is not valid JSON.'));
+      next(error);
+    });
 
     const web = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'apps', 'web', 'dist');
     if (existsSync(join(web, 'index.html'))) {

@@ -56,7 +56,7 @@ const STAGES = [
 ];
 
 const ERRORS = 'errors { ... on RefusalInfo { code message } }';
-const CLIP = { seconds: 8, width: 1920, height: 1080, startTimecode: '01:00:00:00', noise: 4 };
+const CLIP = { seconds: 6, width: 1920, height: 1080, startTimecode: '01:00:00:00' };
 const STEPS = 16;
 
 /**
@@ -202,7 +202,7 @@ export async function seedDemo(context: DemoContext): Promise<DemoResult> {
 
     step('shooting the harbour (rendering a test clip)');
     const rushes = join(work, 'rushes.mov');
-    await makeClip(rushes, { ...CLIP, seconds: 4, signal });
+    await makeClip(rushes, { ...CLIP, seconds: 2, width: 1280, height: 720, signal });
     await submit(sam, 'ingest', rushes, 'A001_C004_harbour.mov', 'Dawn, take 4');
     await inState('edit', 'READY');
     await assign('edit', 'eli');

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isAlive, locateBinaries, stopOrphan } from '#libs/postgres/index.js';
-import { loadSettings, type Settings } from '#libs/runtime/index.js';
+import { loadSettings, readSecrets, type Settings, setupToken } from '#libs/runtime/index.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
 import { runningLauncher } from './home.js';
 import { checkMachine, type Finding, findProgram } from './machine.js';
@@ -24,6 +24,7 @@ const USAGE = `picturelock <command>
          [--tests]      also what the tests need (a browser, Redis)
          [--quiet]      say only what is wrong
   torture, bench        fault rounds and figures (see test/bench)
+  setup-token           what the mutation foundOrganisation asks for: it proves that this installation is yours
   version
 
 PICTURELOCK_HOME names the folder that holds everything (default: .picturelock in the project).
@@ -40,6 +41,9 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
         return await stop(loadSettings(process.env));
       case 'doctor':
         return await doctor(loadSettings(process.env), rest);
+      case 'setup-token':
+        process.stdout.write(`${installationToken(loadSettings(process.env))}\n`);
+        return 0;
       case 'version':
       case '--version':
         process.stdout.write(`${await version()}\n`);
@@ -56,6 +60,13 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
     process.stderr.write(`\n${(error as Error).message}\n`);
     return 1;
   }
+}
+
+/** @throws Error when this installation has no master key yet */
+function installationToken({ home }: Settings): string {
+  const key = process.env['MASTER_KEY'] || readSecrets(home)?.masterKey;
+  if (!key) throw new Error(`${home} has no keys yet: start Picturelock once, or set MASTER_KEY`);
+  return setupToken(Buffer.from(key, 'base64url'));
 }
 
 async function version(): Promise<string> {

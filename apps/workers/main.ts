@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/index.js';
 import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
-import { openBlobStore } from '#libs/media/index.js';
+import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { transcode } from './processors/transcode.js';
@@ -33,6 +33,7 @@ await runService('workers', async ({ config, logger }) => {
     redisUrl: config.redisUrl,
     onError: warn('jobs: connection trouble'),
   });
+  useFfmpeg({ ffmpeg: config.media.ffmpegPath, ffprobe: config.media.ffprobePath });
   const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
   // Each process has its own scratch folder, named so that what a killed one left is found and removed.
   const scratch = join(config.home, 'work');

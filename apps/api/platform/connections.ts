@@ -58,7 +58,9 @@ export function ConnectionOf<T>(node: Type<T>, name: string): Type<Page<T>> {
   class Connection {
     @Field(() => [Edge]) edges: Edge[];
     @Field(() => PageInfo) pageInfo: PageInfo;
-    @Field(() => Int) totalCount: () => Promise<number>;
+    /** Counted only when it is asked for: Nest's own resolver reads properties and calls nothing. */
+    @Field(() => Int, { middleware: [({ source }) => (source as Connection).totalCount()] })
+    totalCount: () => Promise<number>;
   }
   return Connection as unknown as Type<Page<T>>;
 }

@@ -6,17 +6,20 @@ import type { Request, Response } from 'express';
 import {
   GraphQLError,
   parse,
+  specifiedRules,
   validate,
   type GraphQLFormattedError,
   type GraphQLSchema,
+  type ValidationContext,
   type ValidationRule,
 } from 'graphql';
-import { CloseCode, type Context as WsContext, type ServerOptions } from 'graphql-ws';
+import { CloseCode, type Context as WsContext, type ServerOptions, type SubscribePayload } from 'graphql-ws';
 import type { GraphQLWsSubscriptionsConfig } from '@nestjs/graphql';
 import type { Logger } from '#libs/runtime/index.js';
 import type { Secrets, Session } from '#libs/secrets/index.js';
 import type { Access } from './access.js';
 import type { RequestContext } from './context.js';
+import { queryCost } from './query-cost.js';
 import type { ReadStore } from './read-store.js';
 
 interface Socket {
@@ -36,6 +39,18 @@ interface EdgeOptions {
   readonly logger: Logger;
 }
 
+const MAX_TOKENS = 4000;
+const MAX_COST = 100_000;
+
+/** Every limit has a code of its own. Apollo sets `code` of all validation errors, so ours waits beside it. */
+const over = (limit: string) => ({
+  propagateOnRejection: false,
+  onReject: [
+    (context: ValidationContext | null, { message }: GraphQLError) =>
+      context?.reportError(new GraphQLError(message.replace(/^Syntax Error: /, ''), { extensions: { limit } })),
+  ],
+});
+
 const bearer = (header: string | undefined): string | undefined => header?.match(/^Bearer ([\w-]{1,200})$/i)?.[1];
 
 /** How GraphQL meets the network: who asks, what a query may cost, what errors say, sockets that end with their session. */
@@ -43,11 +58,13 @@ export class GraphqlEdge {
   readonly #options: EdgeOptions;
   readonly #sockets = new Map<string, Set<Socket>>();
   readonly #armor = new ApolloArmor({
-    maxDepth: { n: 14 },
-    maxAliases: { n: 30 },
-    maxDirectives: { n: 50 },
-    maxTokens: { n: 4000 },
-    costLimit: { maxCost: 20_000, objectCost: 2, scalarCost: 1, depthCostFactor: 1.3, ignoreIntrospection: true },
+    maxDepth: { n: 14, ...over('QUERY_TOO_DEEP') },
+    maxAliases: { n: 30, ...over('TOO_MANY_ALIASES') },
+    maxDirectives: { n: 50, ...over('TOO_MANY_DIRECTIVES') },
+    // graphql-js counts tokens itself, and answers 400 where the plugin makes it 500.
+    maxTokens: { enabled: false },
+    // It counts a page whose size is a variable as one item; see queryCost.
+    costLimit: { enabled: false },
     blockFieldSuggestion: { enabled: false },
   }).protect();
   readonly #stopListening: () => void;
@@ -76,6 +93,7 @@ export class GraphqlEdge {
       playground: false,
       includeStacktraceInErrorResponses: false,
       allowBatchedHttpRequests: false,
+      parseOptions: { maxTokens: MAX_TOKENS },
       validationRules: [...this.#armor.validationRules],
       formatError: (formatted, error) => this.#format(formatted, error),
       plugins: [
@@ -83,6 +101,10 @@ export class GraphqlEdge {
         {
           // The snapshot of the operation is given back whatever became of it.
           requestDidStart: async ({ contextValue }) => ({
+            didResolveOperation: async ({ schema, document, request }) => {
+              const cost = queryCost(schema, document, request.variables, request.operationName);
+              if (cost > MAX_COST) throw tooExpensive(cost);
+            },
             willSendResponse: async () => (contextValue as RequestContext).read?.release(),
           }),
         },
@@ -116,7 +138,7 @@ export class GraphqlEdge {
         if (sockets?.size === 0) this.#sockets.delete(session.sessionId);
       },
       onSubscribe: (_context, _id, payload) => {
-        const errors = this.#refusedBySize(payload.query);
+        const errors = this.#refusedBySize(payload);
         return errors.length > 0 ? errors : undefined;
       },
       onError: (_context, _id, _payload, errors) =>
@@ -125,10 +147,15 @@ export class GraphqlEdge {
   }
 
   /** Depth and cost limits hold on a socket as over HTTP. */
-  #refusedBySize(query: string): readonly GraphQLError[] {
+  #refusedBySize({ query, variables, operationName }: SubscribePayload): readonly GraphQLError[] {
     if (!this.schema) return [];
     try {
-      return validate(this.schema, parse(query, { maxTokens: 4000 }), this.#armor.validationRules as ValidationRule[]);
+      const document = parse(query, { maxTokens: MAX_TOKENS });
+      const rules = [...specifiedRules, ...(this.#armor.validationRules as ValidationRule[])];
+      const errors = validate(this.schema, document, rules);
+      if (errors.length > 0) return errors;
+      const cost = queryCost(this.schema, document, variables ?? {}, operationName);
+      return cost > MAX_COST ? [tooExpensive(cost)] : [];
     } catch (error) {
       return error instanceof GraphQLError ? [error] : [new GraphQLError(String(error))];
     }
@@ -166,7 +193,7 @@ export class GraphqlEdge {
     const original = error instanceof GraphQLError ? error.originalError : error;
     const code = formatted.extensions?.['code'];
     const expected = !original || original instanceof GraphQLError;
-    if (expected && code !== 'INTERNAL_SERVER_ERROR') return withFieldPath(formatted);
+    if (expected && code !== 'INTERNAL_SERVER_ERROR') return withFieldPath(withOwnCode(formatted));
     const correlationId = randomUUID();
     this.#options.logger.error({ err: original ?? error, correlationId, path: formatted.path }, 'request failed');
     return {
@@ -178,10 +205,30 @@ export class GraphqlEdge {
   }
 }
 
+const tooExpensive = (cost: number) =>
+  new GraphQLError(`The query may cost up to ${MAX_COST}; this one costs ${cost}. Ask for smaller pages.`, {
+    extensions: { code: 'QUERY_TOO_EXPENSIVE', http: { status: 400 } },
+  });
+
+/** Limits that others check for us, with codes that tell them apart. */
+function withOwnCode(error: GraphQLFormattedError): GraphQLFormattedError {
+  const { limit, ...extensions } = error.extensions ?? {};
+  const code =
+    typeof limit === 'string'
+      ? limit
+      : /^Syntax Error: Document contains more that \d+ tokens/.test(error.message)
+        ? 'QUERY_TOO_LONG'
+        : error.message === 'Operation batching disabled.'
+          ? 'BATCHING_DISABLED'
+          : undefined;
+  return code === undefined ? error : { ...error, extensions: { ...extensions, code } };
+}
+
 /** graphql-js names the input field at fault in its words only; clients get it as a path too. */
 function withFieldPath(error: GraphQLFormattedError): GraphQLFormattedError {
   const at = /^Variable "\$(\w+)" got invalid value .*?(?: at "\w+\.?([\w.[\]]*)")?; /s.exec(error.message);
   if (!at || error.extensions?.['path']) return error;
-  const path = [at[1]!, ...(at[2] ?? '').split(/[.[\]]+/).filter(Boolean)];
+  const field = /; Field "(\w+)" (?:of required type .* was not provided|is not defined by type)/s.exec(error.message);
+  const path = [at[1]!, ...(at[2] ?? '').split(/[.[\]]+/).filter(Boolean), ...(field ? [field[1]!] : [])];
   return { ...error, extensions: { ...error.extensions, code: 'BAD_USER_INPUT', path } };
 }
