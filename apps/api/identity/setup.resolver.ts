@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Inject } from '@nestjs/common';
 import { Args, Context, Field, InputType, Mutation, ObjectType, Parent, ResolveField, Resolver } from '@nestjs/graphql';
-import { isRefusal, refuse } from '#libs/events/catalogue/index.js';
+import { isRefusal, refuse, type Refusal } from '#libs/events/catalogue/index.js';
 import { OrganisationRow, UserRow } from '#libs/read-models/index.js';
 import { setupToken, type Config } from '#libs/runtime/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
@@ -47,6 +47,12 @@ const same = (a: string, b: string) => {
   return x.length === y.length && timingSafeEqual(x, y);
 };
 
+/** A refusal about the person, with the path of the input it came in. */
+const ofAdministrator = (refusal: Refusal): Refusal => ({
+  ...refusal,
+  path: ['administrator', ...(refusal.path ?? []).filter((part, i) => i > 0 || part !== 'input')],
+});
+
 @Resolver()
 export class SetupResolver {
   constructor(
@@ -67,17 +73,15 @@ export class SetupResolver {
     const userId = this.commands.newId(draft, 'administrator');
     const meta = { ...draft, organisationId, actor: { userId, role: 'ADMINISTRATOR' as const } };
     const { email, name, password } = input.administrator;
+    const person = { userId, organisationId, email, name, role: 'ADMINISTRATOR' as const };
+    // A studio without anybody who could sign in must not come to be.
+    const wrong = this.commands.check('RegisterUser', person);
+    if (wrong) return refusedPayload(ofAdministrator(wrong));
     const reserved = await this.secrets.credentials.createCredential({ userId, organisationId, email, password });
-    if (isRefusal(reserved)) return refusedPayload({ ...reserved, path: ['administrator', ...(reserved.path ?? [])] });
+    if (isRefusal(reserved)) return refusedPayload(ofAdministrator(reserved));
     const founded = await this.commands.send(meta, 'CreateOrganisation', { organisationId, name: input.name });
     const registered = founded.ok
-      ? await this.commands.send({ ...meta, commandId: this.commands.newId(meta, 'register') }, 'RegisterUser', {
-          userId,
-          organisationId,
-          email,
-          name,
-          role: 'ADMINISTRATOR',
-        })
+      ? await this.commands.send({ ...meta, commandId: this.commands.newId(meta, 'register') }, 'RegisterUser', person)
       : founded;
     if (!registered.ok) {
       await this.secrets.credentials.releaseCredential(userId);

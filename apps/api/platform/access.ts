@@ -61,6 +61,13 @@ export class Access {
     return person;
   }
 
+  /** Whether the id is of a person of the organisation, active or not. */
+  async isPerson(userId: string, organisationId: string): Promise<boolean> {
+    if (!isUuid(userId)) return false;
+    const person = await this.person(userId.toLowerCase());
+    return person?.organisationId === organisationId;
+  }
+
   /** A viewer with the role they have now; null once deactivated. */
   async viewer(userId: string, organisationId: string): Promise<Viewer | null> {
     const person = await this.person(userId);

@@ -95,6 +95,12 @@ export class Commands {
     return refusal;
   }
 
+  /** What is wrong with a command's input; for those whose first step may only be taken when the later ones can be. */
+  check<T extends CommandType>(type: T, input: CommandInput<T>): Refusal | null {
+    const parsed = commandSchemas[type].safeParse(input);
+    return parsed.success ? null : invalidInput(parsed.error.issues[0]!);
+  }
+
   /** Validate against the domain's schema and execute. */
   async send<T extends CommandType>(
     meta: CommandMeta,
@@ -103,10 +109,7 @@ export class Commands {
   ): Promise<Outcome<unknown> & StateOf<T>> {
     const parsed = commandSchemas[type].safeParse(input);
     if (!parsed.success) {
-      const issue = parsed.error.issues[0]!;
-      const refusal = refuse('INVALID_INPUT', issue.message, {
-        path: issue.path.map((p) => (typeof p === 'symbol' ? String(p) : p)),
-      });
+      const refusal = invalidInput(parsed.error.issues[0]!);
       await this.refused(meta, type, categoryOf(type), refusal);
       return { ok: false, refusal, repeated: false };
     }
@@ -127,6 +130,9 @@ export class Commands {
     return { errors: [], position: position > 0n ? String(position) : null };
   }
 }
+
+const invalidInput = ({ message, path }: { message: string; path: PropertyKey[] }): Refusal =>
+  refuse('INVALID_INPUT', message, { path: path.map((p) => (typeof p === 'symbol' ? String(p) : p)) });
 
 export const unavailable = () =>
   refusalError(refuse('LOG_UNAVAILABLE', 'The event log cannot be reached right now; nothing is lost, try again.'));

@@ -314,6 +314,15 @@ export class ProductionResolver {
       `pipelineTemplate-${templateId}`,
     );
     if (lacking) return refusedPayload(lacking);
+    for (const [i, { approvalPolicy }] of input.stages.entries())
+      for (const [j, reviewer] of (approvalPolicy?.reviewers ?? []).entries()) {
+        if (await this.access.isPerson(reviewer, meta.organisationId)) continue;
+        const path = ['stages', i, 'approvalPolicy', 'reviewers', j];
+        const unknown = refuse('NOT_FOUND', 'There is no such person.', { path });
+        return refusedPayload(
+          await this.commands.refused(meta, 'CreatePipelineTemplate', `pipelineTemplate-${templateId}`, unknown),
+        );
+      }
     const stages = input.stages.map((stage): CatalogueStage => ({
       key: stage.key,
       name: stage.name,
@@ -420,7 +429,9 @@ export class ProductionResolver {
     @Context() context: RequestContext,
   ) {
     const meta = this.commands.meta(context, input);
-    const refusal = await this.#mayOnProject(meta, context, projectId, 'project.members', 'RemoveProjectMember');
+    const refusal =
+      (await this.#mayOnProject(meta, context, projectId, 'project.members', 'RemoveProjectMember')) ??
+      (await this.#unknownPerson(meta, userId, 'RemoveProjectMember', `project-${projectId}`, { active: false }));
     if (refusal) return refusedPayload(refusal);
     const outcome = await this.commands.send(meta, 'RemoveProjectMember', { projectId, userId });
     if (!outcome.ok) return refusedPayload(outcome.refusal);
@@ -496,6 +507,9 @@ export class ProductionResolver {
     const meta = this.commands.meta(context, input);
     const found = await this.#stage(meta, context, stageId, 'stage.assign', 'UnassignStage');
     if ('refused' in found) return refusedPayload(found);
+    const stream = `deliverable-${found.deliverableId}`;
+    const unknown = await this.#unknownPerson(meta, userId, 'UnassignStage', stream, { active: false });
+    if (unknown) return refusedPayload(unknown);
     const outcome = await this.commands.send(meta, 'UnassignStage', {
       deliverableId: found.deliverableId,
       stageId,
@@ -576,8 +590,17 @@ export class ProductionResolver {
     return state;
   }
 
-  async #unknownPerson(meta: CommandMeta, userId: string, type: string, stream: string): Promise<Refusal | null> {
-    const viewer = await this.access.viewer(userId.toLowerCase(), meta.organisationId).catch(() => null);
-    return viewer ? null : this.commands.refused(meta, type, stream, notFound('person', 'userId'));
+  /** Who is given something must be active; who it is taken from need not be. */
+  async #unknownPerson(
+    meta: CommandMeta,
+    userId: string,
+    type: string,
+    stream: string,
+    { active = true } = {},
+  ): Promise<Refusal | null> {
+    const known =
+      (await this.access.isPerson(userId, meta.organisationId)) &&
+      (!active || (await this.access.viewer(userId.toLowerCase(), meta.organisationId)) !== null);
+    return known ? null : this.commands.refused(meta, type, stream, notFound('person', 'userId'));
   }
 }

@@ -242,7 +242,7 @@ export class CommentResolver {
   @ResolveField(() => [User])
   async mentions(@Parent() comment: CommentRow, @Context() { read }: RequestContext): Promise<UserRow[]> {
     const users = await Promise.all(comment.mentions.map((id) => read.byId(UserRow, id)));
-    return users.filter((u): u is UserRow => u !== null);
+    return users.filter((u): u is UserRow => u?.organisationId === comment.organisationId);
   }
 
   @ResolveField(() => [Annotation])
@@ -481,6 +481,8 @@ export class ReviewResolver {
     const { versionId } = input;
     const version = await this.#version(meta, context, versionId, 'comment.add', 'AddComment');
     if ('refused' in version) return refusedPayload(version);
+    const unknown = await this.#unknownMention(meta, versionId, input.mentions, 'AddComment');
+    if (unknown) return refusedPayload(unknown);
     const commentId = this.commands.newId(meta, 'comment');
     const outcome = await this.commands.send(meta, 'AddComment', {
       versionId,
@@ -533,6 +535,8 @@ export class ReviewResolver {
     const { versionId, commentId, text } = input;
     const version = await this.#version(meta, context, versionId, 'comment.add', 'EditComment');
     if ('refused' in version) return refusedPayload(version);
+    const unknown = await this.#unknownMention(meta, versionId, input.mentions, 'EditComment');
+    if (unknown) return refusedPayload(unknown);
     const outcome = await this.commands.send(meta, 'EditComment', {
       versionId,
       commentId,
@@ -612,6 +616,24 @@ export class ReviewResolver {
     const outcome = await this.commands.send(meta, type, { versionId, annotationId });
     const commentId = version.annotations.get(annotationId)?.commentId;
     return { ...(await this.#answer(context, version, outcome)), annotationId, commentId };
+  }
+
+  /** People of other organisations do not exist here, and are not named in what is read later. */
+  async #unknownMention(
+    meta: CommandMeta,
+    versionId: string,
+    mentions: readonly string[] | null | undefined,
+    type: string,
+  ): Promise<Refusal | null> {
+    for (const [i, userId] of (mentions ?? []).entries())
+      if (!(await this.access.isPerson(userId, meta.organisationId)))
+        return this.commands.refused(
+          meta,
+          type,
+          `version-${versionId}`,
+          refuse('NOT_FOUND', 'There is no such person.', { path: ['mentions', i] }),
+        );
+    return null;
   }
 
   /** The version a command is for, once the caller may and sees its project. */
