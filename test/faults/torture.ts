@@ -1,0 +1,43 @@
+import { parseArgs } from 'node:util';
+import { torture } from './rounds.js';
+
+const HELP = `npm run torture [-- --rounds N --seed S]
+
+Kills services during work, in N rounds (default 200), and checks that nothing is lost and nothing doubled. The report is
+one line of JSON. The same seed plans the same commands and kills.`;
+
+/** Resolves to the exit code: 0 when all is well. */
+export async function main(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      rounds: { type: 'string', default: '200' },
+      seed: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const rounds = Number(values.rounds);
+  const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
+  if (values.help || !Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed)) {
+    process.stderr.write(`${HELP}\n`);
+    return values.help ? 0 : 2;
+  }
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
+  process.stderr.write(`seed ${seed}\n`);
+  try {
+    const report = await torture({
+      rounds,
+      seed,
+      signal: abort.signal,
+      onRound: (line) => process.stderr.write(`${line}\n`),
+    });
+    process.stdout.write(`${JSON.stringify(report)}\n`);
+    for (const problem of report.problems) process.stderr.write(`${problem}\n`);
+    return report.problems.length === 0 ? 0 : 1;
+  } catch (error) {
+    if (!abort.signal.aborted) throw error;
+    process.stderr.write('interrupted\n');
+    return 130;
+  }
+}
