@@ -8,6 +8,7 @@ import { versionEvents, versionMediaEvents, versionStackEvents } from './review.
 export * from './common.js';
 export * from './decider.js';
 export * from './define.js';
+export * from './document.js';
 export * from './envelope.js';
 export * from './identity.js';
 export * from './platform.js';

@@ -304,7 +304,9 @@ class KurrentLog implements EventLog {
     return streamNameFilter({
       prefixes: categories.map((c) => `${c}-`),
       checkpointInterval: 1,
-      maxSearchWindow: 100,
+      // A server sends a checkpoint after interval times window events that don't match: with more than one, whoever waits
+      // for a position would wait for others to write.
+      maxSearchWindow: reached ? 1 : 100,
       ...(reached ? { checkpointReached: (_s: AllStreamSubscription, position: Position) => reached(position) } : {}),
     });
   }
