@@ -1,9 +1,10 @@
 import { Args, Context, Mutation, Parent, Query, ResolveField, Resolver } from '@nestjs/graphql';
-import { isRefusal, type CommandMeta } from '#libs/events/catalogue/index.js';
+import { isRefusal, refuse, type CommandMeta } from '#libs/events/catalogue/index.js';
 import type { CommandInput as DomainInput, CommandType, Permission } from '#libs/domain/index.js';
 import { OrganisationRow, UserRow } from '#libs/read-models/index.js';
 import type { Secrets, Session as SessionRecord } from '#libs/secrets/index.js';
 import { Inject } from '@nestjs/common';
+import { Access } from '../platform/access.js';
 import { Commands, refusedPayload, type MutationResult } from '../platform/commands.js';
 import { AtLeastArgs, PageAtLeastArgs, pageOf, type Page } from '../platform/connections.js';
 import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';
@@ -65,6 +66,7 @@ export class LoginPayloadResolver {
 export class IdentityResolver {
   constructor(
     private readonly commands: Commands,
+    private readonly access: Access,
     @Inject(SECRETS) private readonly secrets: Secrets,
   ) {}
 
@@ -236,8 +238,13 @@ export class IdentityResolver {
     type: T,
     data: DomainInput<T> & { userId: string },
   ): Promise<MutationResult & { userId?: string }> {
-    const lacking = await this.commands.lacks(meta, permission, type, `user-${data.userId}`);
+    const stream = `user-${data.userId}`;
+    const lacking = await this.commands.lacks(meta, permission, type, stream);
     if (lacking) return refusedPayload(lacking);
+    if (!(await this.access.isPerson(data.userId, meta.organisationId))) {
+      const unknown = refuse('NOT_FOUND', 'There is no such person.', { path: ['userId'] });
+      return refusedPayload(await this.commands.refused(meta, type, stream, unknown));
+    }
     const outcome = await this.commands.send(meta, type, data);
     if (!outcome.ok) return refusedPayload(outcome.refusal);
     return { ...(await this.commands.written(context, outcome.position)), userId: data.userId };

@@ -43,7 +43,7 @@ import { Deliverable, Project, Stage } from '../production/types.js';
 import { visible } from '../production/production.resolver.js';
 import { User } from '../identity/types.js';
 import { seesProjectIn } from '../platform/access.js';
-import { Changes, type Topic } from '../platform/changes.js';
+import { Changes, isOn, type Topic } from '../platform/changes.js';
 import { AtLeastArgs } from '../platform/connections.js';
 import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';
 import { Node } from '../platform/inputs.js';
@@ -297,7 +297,7 @@ export class LiveResolver {
   ): AsyncGenerator<T> {
     const viewer = viewerOf(context);
     const start = after == null ? await this.changes.now() : BigInt(after);
-    const changes = this.changes.follow(topic, start, signal);
+    const changes = this.changes.follow(topic, start, viewer.userId, signal);
     // A snapshot per message, as new as the message; permissions are asked in it.
     let read = this.store.session();
     try {
@@ -313,7 +313,7 @@ export class LiveResolver {
           const person = await read.byId(UserRow, viewer.userId);
           if (!person?.active) throw unauthenticated();
         }
-        if (await wanted(change, context)) yield messageFields<T>(change);
+        if (isOn(topic, change) && (await wanted(change, context))) yield messageFields<T>(change);
       }
     } finally {
       await changes.return(undefined);

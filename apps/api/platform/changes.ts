@@ -6,6 +6,22 @@ import type { ReadStore } from './read-store.js';
 /** What a subscriber follows: one column of the feed. */
 export type Topic = { readonly [K in 'stackId' | 'projectId' | 'organisationId']?: string };
 
+/** Events after which the person they are about may see less. */
+const REVOKING: ReadonlySet<string> = new Set([
+  'StageUnassigned',
+  'ProjectMemberRemoved',
+  'UserRoleChanged',
+  'UserDeactivated',
+]);
+
+export function isOn({ stackId, projectId, organisationId }: Topic, change: ChangeRow): boolean {
+  return (
+    (stackId === undefined || change.stackId === stackId) &&
+    (projectId === undefined || change.projectId === projectId) &&
+    (organisationId === undefined || change.organisationId === organisationId)
+  );
+}
+
 const PAGE = 500;
 /** Changes kept for a subscriber that does not take them; past that it reads them from the table again. */
 const MAX_WAITING = 1000;
@@ -17,15 +33,13 @@ class Follower {
   wake: (() => void) | undefined;
   ended = false;
 
-  constructor(readonly topic: Topic) {}
+  constructor(
+    readonly topic: Topic,
+    readonly userId: string,
+  ) {}
 
-  matches(change: ChangeRow): boolean {
-    const { stackId, projectId, organisationId } = this.topic;
-    return (
-      (stackId === undefined || change.stackId === stackId) &&
-      (projectId === undefined || change.projectId === projectId) &&
-      (organisationId === undefined || change.organisationId === organisationId)
-    );
+  wants(change: ChangeRow): boolean {
+    return isOn(this.topic, change) || (change.userId === this.userId && REVOKING.has(change.eventType));
   }
 }
 
@@ -68,9 +82,13 @@ export class Changes {
     return BigInt(last?.position ?? 0);
   }
 
-  /** Changes of a topic after a position, for ever: stored ones first, then live. Ends with `signal` or on close. */
-  async *follow(topic: Topic, after: bigint, signal: AbortSignal): AsyncGenerator<ChangeRow> {
-    const follower = new Follower(topic);
+  /**
+   * Changes of a topic after a position, for ever: stored ones first, then live. Ends with `signal` or on close. Changes
+   * of what the follower may see come in between, on the topic or not (`isOn` tells), so that what is open can end
+   * when they are made and not with the next message.
+   */
+  async *follow(topic: Topic, after: bigint, userId: string, signal: AbortSignal): AsyncGenerator<ChangeRow> {
+    const follower = new Follower(topic, userId);
     this.#followers.add(follower);
     const stop = () => {
       follower.ended = true;
@@ -148,7 +166,7 @@ export class Changes {
         // The floor rises before anybody is told, so that a message is never checked against older permissions.
         if (ACCESS_EVENTS.has(change.eventType)) this.#access.raise(position);
         for (const follower of this.#followers) {
-          if (!follower.matches(change)) continue;
+          if (!follower.wants(change)) continue;
           if (follower.waiting.length >= MAX_WAITING) this.#markBehind(follower);
           else if (!follower.behind) {
             follower.waiting.push(change);

@@ -350,6 +350,17 @@ export class ProductionResolver {
       `pipelineTemplate-${templateId}`,
     );
     if (lacking) return refusedPayload(lacking);
+    // Archived ones are known: a repeat changes nothing.
+    const template = await context.read.byId(PipelineTemplateRow, templateId);
+    if (template?.organisationId !== meta.organisationId)
+      return refusedPayload(
+        await this.commands.refused(
+          meta,
+          'ArchivePipelineTemplate',
+          `pipelineTemplate-${templateId}`,
+          notFound('pipeline template', 'templateId'),
+        ),
+      );
     const outcome = await this.commands.send(meta, 'ArchivePipelineTemplate', { templateId });
     if (!outcome.ok) return refusedPayload(outcome.refusal);
     return { ...(await this.commands.written(context, outcome.position)), templateId };
