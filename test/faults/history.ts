@@ -86,7 +86,8 @@ export class History {
     const actual = new Map<string, DomainEvent[]>();
     const happen = (deliverableId: string, type: string, data: object): void => {
       const state = states.get(deliverableId) ?? null;
-      const command = { type, data: { deliverableId, ...data }, meta: META } as DeliverableCommand;
+      const meta = { ...META, organisationId: state?.organisationId ?? META.organisationId };
+      const command = { type, data: { deliverableId, ...data }, meta } as DeliverableCommand;
       const decided = deliverableDecider.decide(command, state);
       if (isRefusal(decided)) return;
       states.set(
