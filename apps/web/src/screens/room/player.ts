@@ -29,6 +29,9 @@ export interface PlayerState {
   readonly quality: number | null;
 }
 
+/** How long a seek may take before the next one is sent all the same. */
+const SEEK_PATIENCE_MS = 600;
+
 const INITIAL: PlayerState = {
   frame: 0,
   presented: null,
@@ -48,7 +51,10 @@ export class Player {
   #video: HTMLVideoElement | null = null;
   #hls: HlsType | null = null;
   #offset = 0;
+  /** The frame the element was sent to and hasn't shown yet. */
   #seeking: number | null = null;
+  #sentAt = 0;
+  #catchUp: ReturnType<typeof setTimeout> | undefined;
   #reverse: number | null = null;
   #frameCallback: number | null = null;
   #attachment = 0;
@@ -100,6 +106,7 @@ export class Player {
     return () => {
       this.#attachment++;
       this.#stopReverse();
+      clearTimeout(this.#catchUp);
       for (const [name, listener] of listeners) video.removeEventListener(name, listener);
       if (this.#frameCallback !== null) video.cancelVideoFrameCallback?.(this.#frameCallback);
       this.#frameCallback = null;
@@ -185,9 +192,14 @@ export class Player {
       }
       const presented = clampFrame(frameAtMediaTime(mediaTime, this.rate, this.#offset), this.frames);
       const { loop, speed } = this.#state;
-      if (!video.paused && speed > 0) {
+      if (this.#seeking !== null) {
+        this.#set({ presented });
+        if (presented === this.#seeking) this.#settle();
+      } else if (!video.paused && speed > 0) {
         this.#set({ presented, frame: presented });
         if (loop && presented >= loop.out) this.#go(loop.in);
+        // The last frame is the end, also when the element waits for more.
+        else if (presented === this.frames - 1) this.#ended();
       } else this.#set({ presented });
       this.#watch();
     });
@@ -224,13 +236,24 @@ export class Player {
   #go(frame: number): void {
     this.#set({ frame });
     if (!this.#video || !this.#state.ready) return;
-    if (this.#seeking !== null && this.#video.seeking) return; // #settle goes on from here
+    if (this.#seeking !== null) {
+      // Only the last frame asked for counts, so one seek at a time; but one that never ends (Chromium at the end of a
+      // stream whose sound is shorter) must not hold up the next.
+      const left = this.#sentAt + SEEK_PATIENCE_MS - performance.now();
+      if (left > 0) {
+        clearTimeout(this.#catchUp);
+        this.#catchUp = setTimeout(() => this.#settle(), left);
+        return;
+      }
+    }
     this.#seeking = frame;
+    this.#sentAt = performance.now();
     this.#video.currentTime = frameMiddle(frame, this.rate, this.#offset);
   }
 
   #settle(): void {
     const was = this.#seeking;
+    clearTimeout(this.#catchUp);
     this.#seeking = null;
     const standing = this.#video?.paused ?? true;
     if (was !== null && was !== this.#state.frame && standing) this.#go(this.#state.frame);
@@ -306,7 +329,8 @@ export class Player {
   #ended(): void {
     const { loop } = this.#state;
     if (loop) return this.play(1);
-    this.#set({ speed: 0, frame: this.frames - 1 });
+    this.#set({ speed: 0, frame: this.frames - 1, waiting: false });
+    this.#video?.pause();
   }
 
   #paused(): void {
