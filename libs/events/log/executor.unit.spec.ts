@@ -541,7 +541,7 @@ describe('a log in trouble', () => {
 
   it('is LogUnavailable after the time allowed, and a retry finds what was written', async () => {
     const { log, process, entries } = world();
-    const { send } = process({ timeoutMs: 80 });
+    const { send } = process({ timeoutMs: 500 });
     const [a, b] = [note('a'), note('b')];
     log.fault = () => {
       log.down = true;
