@@ -8,7 +8,7 @@ import {
 } from '#libs/events/catalogue/index.js';
 import type { VersionOpened } from '#libs/events/catalogue/index.js';
 import type { CommandExecutor } from '#libs/events/log/index.js';
-import { versionDecider, versionStackDecider, withdrawnAfter } from '#libs/domain/index.js';
+import { versionDecider, versionStackDecider } from '#libs/domain/index.js';
 import { step } from './commands.js';
 
 type Opened = EventsOf<[typeof VersionOpened]>['data'];
@@ -94,18 +94,7 @@ export async function finishVersionUpload(
       if (number !== undefined) return { ok: true, versionId, number, position: added.position };
     } else {
       refusal = added.refusal;
-      if (refusal.code === 'CURRENT_VERSION_OPEN') continue;
-      // The stack changed its mind after the close (what it should go back to was withdrawn): undo the close.
-      if (current && willJoin)
-        await executor.execute(
-          versionDecider,
-          current,
-          step({ ...meta, minted: true }, `reopen ${current}`, 'ReopenVersion', {
-            versionId: current,
-            withdrawn: [versionId, ...withdrawnAfter(stack, current)] as string[],
-          }),
-        );
-      break;
+      if (refusal.code !== 'CURRENT_VERSION_OPEN') break;
     }
   }
   return { ok: false, refusal: refusal ?? { refused: true, code: 'CONFLICT', message: 'Too many uploads at once.' } };

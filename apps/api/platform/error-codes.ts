@@ -29,6 +29,8 @@ export const API_ERRORS = {
   QUERY_TOO_DEEP: 'The query nests deeper than allowed.',
   QUERY_TOO_LONG: 'The query has more characters or tokens than allowed.',
   QUERY_TOO_EXPENSIVE: 'The query would touch more than allowed; ask for less at a time.',
+  TOO_MANY_ALIASES: 'The query has more aliases than allowed.',
+  TOO_MANY_DIRECTIVES: 'The query has more directives than allowed.',
   GRAPHQL_PARSE_FAILED: 'The query is not GraphQL.',
   GRAPHQL_VALIDATION_FAILED: 'The query does not fit the schema.',
   INTERNAL: 'Something went wrong on our side; `correlationId` names the record of it.',

@@ -10,7 +10,9 @@ const sources = (folder: string): string[] =>
 
 /** Codes a source refuses with: `refuse('X'…`, `code: 'X'`, and `(response, 403, 'X'` of the HTTP edge. */
 const codesIn = (source: string): string[] =>
-  [...source.matchAll(/(?:refuse\(\s*|\bcode: |\b[1-5]\d\d,\s*)'([A-Z]+(?:_[A-Z]+)*)'/g)].map(([, code]) => code!);
+  [...source.matchAll(/(?:(?:refuse|over)\(\s*|\bcode: |\b[1-5]\d\d,\s*)'([A-Z]+(?:_[A-Z]+)*)'/g)].map(
+    ([, code]) => code!,
+  );
 
 const documented = new Set<string>(ERROR_TABLES.flatMap(({ codes }) => Object.keys(codes)));
 

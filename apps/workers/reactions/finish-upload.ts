@@ -1,4 +1,4 @@
-import { finishVersionUpload, reopenCurrent } from '#libs/application/index.js';
+import { finishVersionUpload, reopenCurrent, withdrawVersion } from '#libs/application/index.js';
 import type { Reaction } from '../reaction.js';
 import { consequence } from '../reaction.js';
 import { insistOn } from './insist.js';
@@ -18,6 +18,13 @@ export const finishUpload: Reaction = {
         at: event.metadata.at,
       };
       insistOn(await finishVersionUpload(executor, meta, version), event, logger);
+    }
+    if (event.type === 'VersionClosed' && event.data.reason === 'WITHDRAWN') {
+      // Should who withdrew it have crashed before the stack was told, it is told now, by the same ids.
+      const { stackId, versionId, text } = event.data;
+      const { commandId, actor, at } = event.metadata;
+      const meta = { ...consequence(event, 'withdraw'), commandId, actor, at };
+      insistOn(await withdrawVersion(executor, meta, { stackId, versionId, reason: text ?? '' }), event, logger);
     }
     if (event.type === 'VersionWithdrawn' && event.data.current)
       insistOn(await reopenCurrent(executor, consequence(event, 'reopen'), event.data.stackId), event, logger);
