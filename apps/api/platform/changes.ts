@@ -1,5 +1,4 @@
-import { MoreThan, type FindOptionsWhere } from 'typeorm';
-import { ChangeRow } from '#libs/read-models/index.js';
+import { ChangeRow, feed, tableOf } from '#libs/read-models/index.js';
 import { Access, ACCESS_EVENTS } from './access.js';
 import type { ReadStore } from './read-store.js';
 
@@ -23,6 +22,13 @@ export function isOn({ stackId, projectId, organisationId }: Topic, change: Chan
 }
 
 const PAGE = 500;
+const { name: TABLE, columns: COLUMNS } = tableOf(ChangeRow);
+const CHANGE = `${feed.schema}.${TABLE}`;
+/** Rows as their class has them. The feed is read all the time: an object mapper would be a good part of this process. */
+const ROW = COLUMNS.map(
+  ({ name, property, type }) => `c.${name}${type === 'bigint' ? '::text' : ''} AS "${property}"`,
+).join();
+const COLUMN_OF = new Map(COLUMNS.map(({ name, property }) => [property, name]));
 /** Changes kept for a subscriber that does not take them; past that it reads them from the table again. */
 const MAX_WAITING = 1000;
 
@@ -61,7 +67,9 @@ export class Changes {
     this.#store = store;
     this.#access = access;
     this.#onError = onError;
-    this.#stopListening = store.onProgress(() => this.#kick());
+    this.#stopListening = store.onProgress((model) => {
+      if (model === undefined || model === feed.name) this.#kick();
+    });
     this.#kick();
   }
 
@@ -77,7 +85,7 @@ export class Changes {
   /** The newest change there is: where a subscriber that names no position begins. */
   async now(): Promise<bigint> {
     const [last] = await this.#store.query<{ position: string }>(
-      'SELECT coalesce(max(position), 0)::text AS position FROM feed_v1.change',
+      `SELECT coalesce(max(position), 0)::text AS position FROM ${CHANGE}`,
     );
     return BigInt(last?.position ?? 0);
   }
@@ -131,8 +139,13 @@ export class Changes {
   }
 
   #page(topic: Topic, cursor: bigint): Promise<ChangeRow[]> {
-    const where = { ...topic, position: MoreThan(String(cursor)) } as FindOptionsWhere<ChangeRow>;
-    return this.#store.manager.getRepository(ChangeRow).find({ where, order: { position: 'ASC' }, take: PAGE });
+    const of = Object.entries(topic).filter(([, id]) => id !== undefined);
+    const where = of.map(([property], i) => `c.${COLUMN_OF.get(property)} = $${i + 2} AND `).join('');
+    return this.#store.query<ChangeRow>(
+      // By the column: the position that is shown is text.
+      `SELECT ${ROW} FROM ${CHANGE} AS c WHERE ${where}c.position > $1 ORDER BY c.position LIMIT ${PAGE}`,
+      [String(cursor), ...of.map(([, id]) => id)],
+    );
   }
 
   #kick(): void {
@@ -158,6 +171,7 @@ export class Changes {
       for (const follower of this.#followers) this.#markBehind(follower);
       return;
     }
+    if (this.#followers.size === 0) return this.#skip(this.#cursor);
     for (;;) {
       const page = await this.#page({}, this.#cursor);
       for (const change of page) {
@@ -176,6 +190,20 @@ export class Changes {
       }
       if (page.length < PAGE) return;
     }
+  }
+
+  /** With nobody to tell, it matters only whether access has changed. */
+  async #skip(cursor: bigint): Promise<void> {
+    const [to] = await this.#store.query<{ last: string | null; access: string | null }>(
+      `SELECT max(position)::text AS last, (max(position) FILTER (WHERE event_type = ANY($2)))::text AS access
+       FROM ${CHANGE} WHERE position > $1`,
+      [String(cursor), [...ACCESS_EVENTS]],
+    );
+    if (to?.access) this.#access.raise(BigInt(to.access));
+    if (!to?.last) return;
+    this.#cursor = BigInt(to.last);
+    // Who came meanwhile may have looked at the table before what was skipped was in it.
+    for (const follower of this.#followers) this.#markBehind(follower);
   }
 
   #markBehind(follower: Follower): void {

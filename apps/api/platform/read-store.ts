@@ -21,7 +21,10 @@ export class ReadStore {
   readonly #source: DataSource;
   readonly #listener: Listener;
   readonly #waiters = new Set<() => void>();
-  readonly #onProgress = new Set<() => void>();
+  readonly #onProgress = new Set<(model?: string) => void>();
+  #seen: Checkpoints = new Map();
+  #looking: Promise<Checkpoints> | undefined;
+  #lookingNext: Promise<Checkpoints> | undefined;
 
   private constructor(source: DataSource, url: string, onError: (error: Error) => void) {
     this.#source = source;
@@ -30,7 +33,7 @@ export class ReadStore {
       channels: [CHANNEL],
       applicationName: 'picturelock api listener',
       // NOTIFY is only a hint; the tables are read either way, and at least once a second.
-      onNotification: () => this.#wake(),
+      onNotification: (_channel, payload) => this.#wake(payload.slice(0, payload.lastIndexOf(':'))),
       onReconnect: () => this.#wake(),
       onTick: () => this.#wake(),
       onError,
@@ -70,8 +73,8 @@ export class ReadStore {
     return new ReadSession(this, this.#source);
   }
 
-  /** Called whenever projections may have moved. Returns the way to stop. */
-  onProgress(callback: () => void): () => void {
+  /** Called whenever projections may have moved; with a name when it is only this one. Returns the way to stop. */
+  onProgress(callback: (model?: string) => void): () => void {
     this.#onProgress.add(callback);
     return () => this.#onProgress.delete(callback);
   }
@@ -104,6 +107,28 @@ export class ReadStore {
     );
   }
 
+  /** Checkpoints as they are now or later; one look for all who ask at the same time. */
+  #look(): Promise<Checkpoints> {
+    if (this.#looking) {
+      // What is under way may be too old for who comes now.
+      return (this.#lookingNext ??= this.#looking
+        .catch(() => undefined)
+        .then(() => {
+          this.#lookingNext = undefined;
+          return this.#look();
+        }));
+    }
+    this.#looking = this.checkpoints()
+      .then((at) => (this.#seen = at))
+      .finally(() => (this.#looking = undefined));
+    return this.#looking;
+  }
+
+  /** As far as this process has seen, every read model is there: a snapshot is worth opening, and tells for sure. */
+  seems(position: bigint): boolean {
+    return READ_MODELS.every(({ name }) => (this.#seen.get(name) ?? -1n) >= position);
+  }
+
   /** Waits until the named read models have reached the position. @throws PROJECTION_BEHIND */
   async waitFor(position: bigint, names: readonly string[], patience = PATIENCE_MS): Promise<void> {
     if (position <= 0n) return;
@@ -118,9 +143,9 @@ export class ReadStore {
     }
   }
 
-  #wake(): void {
+  #wake(model?: string): void {
     for (const waiter of [...this.#waiters]) waiter();
-    for (const callback of this.#onProgress) callback();
+    for (const callback of this.#onProgress) callback(model);
   }
 }
 
@@ -232,6 +257,12 @@ export class ReadSession {
 
   async #open(): Promise<EntityManager> {
     const deadline = Date.now() + PATIENCE_MS;
+    // Who reads what was just written comes too early as a rule: waiting together costs less than a snapshot each.
+    if (!this.#store.seems(this.#floor))
+      await this.#store.waitFor(
+        this.#floor,
+        READ_MODELS.map(({ name }) => name),
+      );
     for (;;) {
       const moved = this.#store.progress(250);
       const runner = this.#source.createQueryRunner();
