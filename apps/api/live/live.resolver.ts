@@ -165,7 +165,9 @@ export class LiveResolver {
     description:
       'What the read models have reached. Asked with a snapshot, it is the `after` of the subscription that follows.',
   })
-  async position(@Args() { atLeast }: AtLeastArgs, @Context() { read }: RequestContext): Promise<string> {
+  async position(@Args() { atLeast }: AtLeastArgs, @Context() context: RequestContext): Promise<string> {
+    viewerOf(context);
+    const { read } = context;
     await read.require(atLeast);
     const position = await read.position();
     return String(position < 0n ? 0n : position);
