@@ -246,7 +246,6 @@ export class IdentityResolver {
       return refusedPayload(await this.commands.refused(meta, type, stream, unknown));
     }
     const outcome = await this.commands.send(meta, type, data);
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), userId: data.userId };
+    return this.commands.answer(context, outcome, { userId: data.userId });
   }
 }

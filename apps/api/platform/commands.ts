@@ -38,8 +38,6 @@ export interface MutationResult {
   position: string | null;
 }
 
-type StateOf<T extends CommandType> = Outcome<unknown> & { readonly __type?: T };
-
 /** From an input to the executor: identity, permission, schema, decision, audit. */
 @Injectable()
 export class Commands {
@@ -102,11 +100,7 @@ export class Commands {
   }
 
   /** Validate against the domain's schema and execute. */
-  async send<T extends CommandType>(
-    meta: CommandMeta,
-    type: T,
-    input: CommandInput<T>,
-  ): Promise<Outcome<unknown> & StateOf<T>> {
+  async send<T extends CommandType>(meta: CommandMeta, type: T, input: CommandInput<T>): Promise<Outcome<unknown>> {
     const parsed = commandSchemas[type].safeParse(input);
     if (!parsed.success) {
       const refusal = invalidInput(parsed.error.issues[0]!);
@@ -122,6 +116,16 @@ export class Commands {
     } catch (error) {
       throw error instanceof LogUnavailable ? unavailable() : error;
     }
+  }
+
+  /** The payload of a command that was decided: refusals, or the position with the ids of what it touched. */
+  async answer<Ids extends object>(
+    context: RequestContext,
+    outcome: Outcome<unknown>,
+    ids: Ids,
+  ): Promise<MutationResult & Partial<Ids>> {
+    if (!outcome.ok) return refusedPayload(outcome.refusal) as MutationResult & Partial<Ids>;
+    return { ...(await this.written(context, outcome.position)), ...ids };
   }
 
   /** Later reads of this request see what was written. */

@@ -332,8 +332,7 @@ export class ProductionResolver {
       labels: Object.fromEntries((stage.labels ?? []).map(({ state, label }) => [state, label])),
     }));
     const outcome = await this.commands.send(meta, 'CreatePipelineTemplate', { templateId, name: input.name, stages });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), templateId };
+    return this.commands.answer(context, outcome, { templateId });
   }
 
   @Mutation(() => PipelineTemplatePayload)
@@ -362,8 +361,7 @@ export class ProductionResolver {
         ),
       );
     const outcome = await this.commands.send(meta, 'ArchivePipelineTemplate', { templateId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), templateId };
+    return this.commands.answer(context, outcome, { templateId });
   }
 
   @Mutation(() => ProjectPayload)
@@ -389,8 +387,7 @@ export class ProductionResolver {
     }
     const { name, code, templateId = null } = input;
     const outcome = await this.commands.send(meta, 'CreateProject', { projectId, name, code, templateId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), projectId };
+    return this.commands.answer(context, outcome, { projectId });
   }
 
   @Mutation(() => ProjectPayload)
@@ -402,8 +399,7 @@ export class ProductionResolver {
     const refusal = await this.#mayOnProject(meta, context, projectId, 'project.update', 'RenameProject');
     if (refusal) return refusedPayload(refusal);
     const outcome = await this.commands.send(meta, 'RenameProject', { projectId, name });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), projectId };
+    return this.commands.answer(context, outcome, { projectId });
   }
 
   @Mutation(() => ProjectPayload)
@@ -415,8 +411,7 @@ export class ProductionResolver {
     const refusal = await this.#mayOnProject(meta, context, projectId, 'project.archive', 'ArchiveProject');
     if (refusal) return refusedPayload(refusal);
     const outcome = await this.commands.send(meta, 'ArchiveProject', { projectId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), projectId };
+    return this.commands.answer(context, outcome, { projectId });
   }
 
   @Mutation(() => ProjectPayload, { description: 'A reviewer or client sees the project from now on.' })
@@ -430,8 +425,7 @@ export class ProductionResolver {
       (await this.#unknownPerson(meta, userId, 'AddProjectMember', `project-${projectId}`));
     if (refusal) return refusedPayload(refusal);
     const outcome = await this.commands.send(meta, 'AddProjectMember', { projectId, userId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), projectId };
+    return this.commands.answer(context, outcome, { projectId });
   }
 
   @Mutation(() => ProjectPayload)
@@ -445,8 +439,7 @@ export class ProductionResolver {
       (await this.#unknownPerson(meta, userId, 'RemoveProjectMember', `project-${projectId}`, { active: false }));
     if (refusal) return refusedPayload(refusal);
     const outcome = await this.commands.send(meta, 'RemoveProjectMember', { projectId, userId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), projectId };
+    return this.commands.answer(context, outcome, { projectId });
   }
 
   @Mutation(() => DeliverablePayload, {
@@ -487,8 +480,7 @@ export class ProductionResolver {
       templateId: template.id,
       stages: planStages(template.stages, stageIds),
     });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), deliverableId };
+    return this.commands.answer(context, outcome, { deliverableId });
   }
 
   @Mutation(() => StagePayload, { description: 'The person sees the project from this moment.' })
@@ -506,8 +498,7 @@ export class ProductionResolver {
       stageId,
       userId,
     });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), stageId };
+    return this.commands.answer(context, outcome, { stageId });
   }
 
   @Mutation(() => StagePayload)
@@ -526,8 +517,7 @@ export class ProductionResolver {
       stageId,
       userId,
     });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), stageId };
+    return this.commands.answer(context, outcome, { stageId });
   }
 
   @Mutation(() => StagePayload, { description: 'Moves a job card by hand.' })
@@ -554,8 +544,7 @@ export class ProductionResolver {
       to,
       reason: reason ?? null,
     });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), stageId };
+    return this.commands.answer(context, outcome, { stageId });
   }
 
   /** Templates and stages are looked up in the read models: ids of other organisations are unknown there. */

@@ -471,8 +471,7 @@ export class ReviewResolver {
     const version = await this.#version(meta, context, versionId, 'transcode.retry', 'RetryTranscode');
     if ('refused' in version) return refusedPayload(version);
     const outcome = await this.commands.send(meta, 'RetryTranscode', { versionId });
-    if (!outcome.ok) return refusedPayload(outcome.refusal);
-    return { ...(await this.commands.written(context, outcome.position)), versionId };
+    return this.commands.answer(context, outcome, { versionId });
   }
 
   @Mutation(() => CommentPayload)
