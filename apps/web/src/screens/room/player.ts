@@ -85,9 +85,8 @@ export class Player {
   attach(video: HTMLVideoElement, source: Source): () => void {
     const attachment = ++this.#attachment;
     this.#video = video;
-    const at = this.#state.frame;
     const listeners: [keyof HTMLVideoElementEventMap, () => void][] = [
-      ['loadeddata', () => this.#loaded(at)],
+      ['loadeddata', () => this.#loaded()],
       ['seeked', () => this.#settle()],
       ['play', () => this.#watch()],
       ['ended', () => this.#ended()],
@@ -156,12 +155,14 @@ export class Player {
     else this.#set({ failed: 'There is no copy of this version that the browser can play.' });
   }
 
-  #loaded(at: number): void {
+  #loaded(): void {
     const video = this.#video;
     if (!video) return;
     this.#refreshes = 0;
     this.#set({ ready: true, waiting: false, muted: video.muted });
-    if (at > 0) this.#go(at);
+    // Somebody may have asked for a frame meanwhile. The first picture on screen tells where frame 0 is: #watch goes on then.
+    const told = this.#state.presented !== null || !('requestVideoFrameCallback' in video);
+    if (told && this.#state.frame > 0) this.#go(this.#state.frame);
   }
 
   #expired(): void {
@@ -187,12 +188,14 @@ export class Player {
       this.#frameCallback = null;
       if (this.#video !== video) return;
       // Frame 0 may be presented a little after 0 (priming sound, B-frames); everything is measured from there.
-      if (this.#state.presented === null && this.#seeking === null && video.currentTime === 0 && mediaTime < 0.5) {
-        this.#offset = mediaTime;
-      }
+      const first = this.#state.presented === null && this.#seeking === null;
+      if (first && video.currentTime === 0 && mediaTime < 0.5) this.#offset = mediaTime;
       const presented = clampFrame(frameAtMediaTime(mediaTime, this.rate, this.#offset), this.frames);
       const { loop, speed } = this.#state;
-      if (this.#seeking !== null) {
+      if (first && video.paused) {
+        this.#set({ presented });
+        if (this.#state.frame !== presented) this.#go(this.#state.frame);
+      } else if (this.#seeking !== null) {
         this.#set({ presented });
         if (presented === this.#seeking) this.#settle();
       } else if (!video.paused && speed > 0) {
