@@ -148,20 +148,23 @@ export async function torture({ rounds, seed, onRound, signal }: TortureOptions)
       );
       if (answer) on.comments.push({ id: answer.comment.id, versionId });
     };
-    const annotate = (who: ApiClient, on: Stack, plan: Plan) =>
-      twice(plan.doubtful, () =>
+    // What a command says is settled once: its repeat must say the same, also when the stack has moved on.
+    const annotate = (who: ApiClient, on: Stack, plan: Plan) => {
+      const versionId = on.current;
+      return twice(plan.doubtful, () =>
         command(
           who,
           'addAnnotation',
           plan.commandId,
           `mutation ($input: AddAnnotationInput!) { addAnnotation(input: $input) { annotation { id } ${ERRORS} } }`,
           {
-            versionId: on.current,
+            versionId,
             range: { in: 1, out: 1 },
             shape: { kind: 'ARROW', from: { x: 0.1, y: 0.2 }, to: { x: 0.3, y: 0.4 } },
           },
         ),
       );
+    };
     const resolve = async (who: ApiClient, on: Stack, plan: Plan) => {
       const open = on.comments.shift();
       if (!open) return comment(who, on, plan);
@@ -175,16 +178,18 @@ export async function torture({ rounds, seed, onRound, signal }: TortureOptions)
         ),
       );
     };
-    const decide = (who: ApiClient, on: Stack, plan: Plan) =>
-      twice(plan.doubtful, () =>
+    const decide = (who: ApiClient, on: Stack, plan: Plan) => {
+      const versionId = on.current;
+      return twice(plan.doubtful, () =>
         command(
           who,
           'recordDecision',
           plan.commandId,
           `mutation ($input: RecordDecisionInput!) { recordDecision(input: $input) { decision { id } ${ERRORS} } }`,
-          { versionId: on.current, ...plan.verdict },
+          { versionId, ...plan.verdict },
         ),
       );
+    };
     const joined = (on: Stack, answer: { version: { id: string } } | undefined) => {
       if (!answer) return;
       on.current = answer.version.id;
