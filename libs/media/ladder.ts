@@ -93,9 +93,15 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
     `[0:${video.index}]${prepare(video, top, options.filters)},split=5[top][low0][proxy0][poster0][sprites0]`,
     `[low0]${scale(low)}[low]`,
     `[proxy0]${scale(proxy)}[proxy]`,
-    `[poster0]select='eq(n,${posterFrame})',${still}[poster]`,
-    `[sprites0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:out_range=pc,setsar=1,` +
-      `format=yuvj420p,tile=${SPRITE_COLUMNS}x${sprites.rows}[sprites]`,
+    // ffmpeg reports no progress before every output has begun (measured with 5.1), and a picture that comes late would keep a
+    // long transcode looking stalled: both begin with the first frame, which the real picture then replaces.
+    `[poster0]select='eq(n,0)+eq(n,${posterFrame})',${still},setpts=N/TB[poster]`,
+    '[sprites0]split=2[begin0][tiles0]',
+    `[begin0]trim=end_frame=1,scale=${sprites.tileWidth * SPRITE_COLUMNS}:${sprites.tileHeight * sprites.rows}:out_range=pc,` +
+      'setsar=1,format=yuvj420p[begin]',
+    `[tiles0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:out_range=pc,setsar=1,` +
+      `format=yuvj420p,tile=${SPRITE_COLUMNS}x${sprites.rows}[sheet]`,
+    '[begin][sheet]concat=n=2:v=1:a=0,setpts=N/TB[sprites]',
     ...(sound ? [`${stereo(info)},asplit=2[sound][soundproxy]`] : []),
   ];
   const gop = Math.max(1, Math.round((GOP_SECONDS * video.rate.num) / video.rate.den));
@@ -127,8 +133,8 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
     ...['-map', '[proxy]', ...(sound ? ['-map', '[soundproxy]'] : []), ...strip],
     ...[...encoder, ...quality(proxy), ...(sound ? aac() : []), ...startTimecode(info)],
     ...['-movflags', '+faststart', '-f', 'mp4', 'proxy.mp4'],
-    ...['-map', '[poster]', ...strip, ...jpeg('3'), 'poster.jpg'],
-    ...['-map', '[sprites]', ...strip, ...jpeg('5'), 'sprites.jpg'],
+    ...['-map', '[poster]', ...strip, ...jpeg('3', posterFrame > 0 ? 2 : 1), 'poster.jpg'],
+    ...['-map', '[sprites]', ...strip, ...jpeg('5', 2), 'sprites.jpg'],
   ];
   const rendition = (name: string, size?: Size): PlannedRendition => ({
     playlist: `hls_${name}.m3u8`,
@@ -226,10 +232,11 @@ function aac(): string[] {
   return ['-c:a', 'aac', '-b:a', '128k', '-ac', '2'];
 }
 
-function jpeg(quality: string): string[] {
+/** One file; of several frames the last stays. */
+function jpeg(quality: string, frames = 1): string[] {
   return [
     '-frames:v',
-    '1',
+    String(frames),
     '-fps_mode',
     'passthrough',
     '-c:v',
