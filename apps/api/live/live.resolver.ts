@@ -62,6 +62,14 @@ export class AfterArgs {
   after?: string | null;
 }
 
+/** Events after which a person sees another part of the studio. */
+const OWN_TIES: ReadonlySet<string> = new Set([
+  'StageAssigned',
+  'StageUnassigned',
+  'ProjectMemberAdded',
+  'ProjectMemberRemoved',
+]);
+
 const notVisible = (what: string) =>
   refusalError({ refused: true, code: 'NOT_FOUND', message: `There is no such ${what}.` });
 
@@ -252,7 +260,7 @@ export class LiveResolver {
   }
 
   @Subscription(() => WorkChange, {
-    description: 'Assignments given and taken, and moves of the stages assigned to you.',
+    description: 'Assignments and memberships given and taken, and moves of the stages assigned to you.',
     resolve: (change: WorkChange) => change,
   })
   async myWorkChanged(
@@ -262,8 +270,7 @@ export class LiveResolver {
     const { userId, organisationId } = requirePermission(context, 'deliverable.read');
     return ending((signal) =>
       this.#messages<WorkChange>(context, { organisationId }, after, signal, async (change, { read }) => {
-        if (change.eventType === 'StageAssigned' || change.eventType === 'StageUnassigned')
-          return change.userId === userId;
+        if (OWN_TIES.has(change.eventType)) return change.userId === userId;
         if (change.eventType !== 'StageStateChanged' || !change.stageId) return false;
         const assigned = await read.manyBy(StageAssignmentRow, 'stageId', { position: 'ASC' }, change.stageId);
         return assigned.some((a) => a.userId === userId);
