@@ -391,3 +391,17 @@ describe('damage', () => {
     expect(await hashes(one)).toEqual(await hashes(two));
   });
 });
+
+test('progress is told from the first frames on, not only when the last picture has come', async () => {
+  const file = join(folder, 'progress.mp4');
+  await makeClip(file, { frames: 96 });
+  const told: TranscodeProgress[] = [];
+  unwrap(
+    await transcodeReview(file, `${file}.review`, unwrap(await probe(file)), {
+      ...fast,
+      onProgress: (progress) => told.push(progress),
+    }),
+  );
+  expect(told[0]!.fraction).toBeLessThan(0.5);
+  expect(told.at(-1)!.fraction).toBe(1);
+});
