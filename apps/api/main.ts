@@ -2,9 +2,11 @@ import 'reflect-metadata';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Catch, type ExceptionFilter } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { GraphQLSchemaHost } from '@nestjs/graphql';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import { GraphQLError } from 'graphql';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
@@ -35,6 +37,14 @@ const CONTENT_SECURITY_POLICY = [
   "base-uri 'none'",
   "frame-ancestors 'self'",
 ].join('; ');
+
+/** What is refused on purpose is an answer: Nest would write each to the log as an error. */
+@Catch(GraphQLError)
+class Expected implements ExceptionFilter<GraphQLError> {
+  catch(error: GraphQLError): GraphQLError {
+    return error;
+  }
+}
 
 const bodyError = (code: string, message: string) => ({ errors: [{ message, extensions: { code } }] });
 
@@ -98,6 +108,7 @@ await runService(
       logger: nestLogger(logger),
       bodyParser: false,
     });
+    app.useGlobalFilters(new Expected());
     app.disable('x-powered-by');
     app.set('trust proxy', config.api.trustProxy);
     if (config.api.corsOrigins.length > 0) app.enableCors({ origin: config.api.corsOrigins });

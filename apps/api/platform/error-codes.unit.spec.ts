@@ -10,7 +10,7 @@ const sources = (folder: string): string[] =>
 
 /** Codes a source refuses with: `refuse('X'…`, `code: 'X'`, and `(response, 403, 'X'` of the HTTP edge. */
 const codesIn = (source: string): string[] =>
-  [...source.matchAll(/(?:(?:refuse|over)\(\s*|\bcode: |\b[1-5]\d\d,\s*)'([A-Z]+(?:_[A-Z]+)*)'/g)].map(
+  [...source.matchAll(/(?:(?:refuse|over|bodyError)\(\s*|\bcode: |\b[1-5]\d\d,\s*)'([A-Z]+(?:_[A-Z]+)*)'/g)].map(
     ([, code]) => code!,
   );
 
