@@ -643,6 +643,48 @@ describe('the executor on the store', () => {
     await subscription.stop();
   }, 90_000);
 
+  it('finds a server that was not there when it was opened', async () => {
+    const port = Number(store.ready['port']);
+    await store.kill('SIGKILL');
+    await store.stop();
+    const early = openEventLog({
+      url: `kurrentdb://127.0.0.1:${port}?tls=false`,
+      cipher: new Cipher(),
+      timeoutMs: 2_000,
+    });
+    const seen: number[] = [];
+    const subscription = early.subscribe({
+      after: null,
+      categories: ['project'],
+      onBatch: ({ events }) => {
+        seen.push(...events.map(numberOf));
+        return Promise.resolve();
+      },
+    });
+    try {
+      await expect(early.head()).rejects.toBeDefined();
+      await expect(early.append('project-early', [numbered(1)], 'any')).rejects.toBeInstanceOf(LogUnavailable);
+      await sleep(1_000);
+      store = await restartOn(port);
+      const stream = `project-${randomUUID()}`;
+      for (;;) {
+        try {
+          await early.append(stream, [numbered(4711)], 'any');
+          break;
+        } catch (error) {
+          if (!(error instanceof LogUnavailable)) throw error;
+          await sleep(100);
+        }
+      }
+      await until(() => seen.includes(4711), 'the subscription');
+      expect((await collect(early.readStream(stream))).length).toBeGreaterThan(0);
+      expect(await early.head()).toBeGreaterThan(0n);
+    } finally {
+      await subscription.stop();
+      await early.close();
+    }
+  }, 60_000);
+
   function restartOn(port: number): Promise<ServiceProcess> {
     return startService('eventstore', {
       EVENTSTORE_DATABASE_URL: database.url,

@@ -8,6 +8,7 @@ import {
   StreamDeletedError,
   StreamNotFoundError,
   streamNameFilter,
+  UnavailableError,
   WrongExpectedVersionError,
   type AllStreamSubscription,
   type JSONRecordedEvent,
@@ -42,7 +43,7 @@ export interface EventLogOptions {
 const UNKNOWN_POSITION = 1n << 63n;
 const MAX_BATCH = 2000;
 const FIRST_BACKOFF_MS = 50;
-const MAX_BACKOFF_MS = 5000;
+const MAX_BACKOFF_MS = 2000;
 
 /** Waits, and wakes early when the signal aborts. */
 const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
@@ -52,17 +53,25 @@ export function openEventLog(options: EventLogOptions): EventLog {
 }
 
 class KurrentLog implements EventLog {
-  readonly #client: KurrentDBClient;
+  readonly #url: string;
+  #current: KurrentDBClient | undefined;
+  /** Ends the streams that run on the client of now. */
+  readonly #onRenewal = new Set<() => void>();
   readonly #cipher: PersonCipher;
   readonly #timeoutMs: number;
   readonly #logger: EventLogOptions['logger'];
   readonly #subscriptions = new Set<LogSubscription>();
 
   constructor({ url, cipher, timeoutMs = 10_000, logger }: EventLogOptions) {
-    this.#client = KurrentDBClient.connectionString(url);
+    this.#url = url;
     this.#cipher = cipher;
     this.#timeoutMs = timeoutMs;
     this.#logger = logger;
+  }
+
+  /** Made at its first use: it looks for the server when it is made. */
+  get #client(): KurrentDBClient {
+    return (this.#current ??= KurrentDBClient.connectionString(this.#url));
   }
 
   async append(stream: string, events: readonly NewEvent[], expected: ExpectedState): Promise<AppendResult> {
@@ -76,10 +85,11 @@ class KurrentLog implements EventLog {
           metadata: { ...event.metadata },
         }),
       );
+    const client = this.#client;
     try {
       // `streamState` it is in client 1.x: an `expectedRevision` here would be ignored without a word.
       const result = await this.#inTime(
-        this.#client.appendToStream(stream, encoded, { streamState: expected, deadline: this.#timeoutMs }),
+        client.appendToStream(stream, encoded, { streamState: expected, deadline: this.#timeoutMs }),
       );
       return { ok: true, revision: result.nextExpectedRevision, position: result.position?.commit ?? 0n };
     } catch (error) {
@@ -90,13 +100,15 @@ class KurrentLog implements EventLog {
       if (error instanceof MaxAppendSizeExceededError)
         throw new AppendTooLarge(`An append to ${stream} takes more than the store allows`, { cause: error });
       if (error instanceof InvalidEvent || error instanceof StreamDeletedError) throw error;
+      this.#renew(client, error);
       throw error instanceof LogUnavailable ? error : new LogUnavailable(`Append to ${stream} failed`, error);
     }
   }
 
   async *readStream(stream: string, { from = 0n, limit }: { from?: bigint; limit?: number } = {}) {
+    const client = this.#client;
     try {
-      const read = this.#client.readStream(stream, {
+      const read = client.readStream(stream, {
         fromRevision: from,
         ...(limit === undefined ? {} : { maxCount: limit }),
       });
@@ -106,7 +118,9 @@ class KurrentLog implements EventLog {
       }
     } catch (error) {
       if (error instanceof StreamNotFoundError || error instanceof StreamDeletedError) return;
-      if (error instanceof InvalidEvent || error instanceof LogUnavailable) throw error;
+      if (error instanceof InvalidEvent) throw error;
+      this.#renew(client, error);
+      if (error instanceof LogUnavailable) throw error;
       throw new LogUnavailable(`Reading ${stream} failed`, error);
     }
   }
@@ -134,9 +148,15 @@ class KurrentLog implements EventLog {
   }
 
   async head(): Promise<bigint> {
-    const read = this.#client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 });
-    for await (const resolved of unlessSilent(read, this.#timeoutMs)) return positionOf(resolved) ?? 0n;
-    return 0n;
+    const client = this.#client;
+    try {
+      const read = client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 });
+      for await (const resolved of unlessSilent(read, this.#timeoutMs)) return positionOf(resolved) ?? 0n;
+      return 0n;
+    } catch (error) {
+      this.#renew(client, error);
+      throw error;
+    }
   }
 
   subscribe(options: SubscribeOptions): LogSubscription {
@@ -158,7 +178,19 @@ class KurrentLog implements EventLog {
 
   async close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((s) => s.stop()));
-    await this.#client.dispose();
+    await this.#current?.dispose();
+  }
+
+  /**
+   * The client does not find its way back by itself: what has once failed to connect may fail for ever, with the server
+   * up again. So a client that could not reach it is replaced, once for all who used it.
+   */
+  #renew(failed: KurrentDBClient, error: unknown): void {
+    if (failed !== this.#current || !isUnavailable(error)) return;
+    this.#current = undefined;
+    // The client ends its streams without a word when it is disposed of.
+    for (const end of [...this.#onRenewal]) end();
+    void failed.dispose().catch(() => undefined);
   }
 
   /** Keeps a subscription alive until it is stopped or its handler fails. */
@@ -175,6 +207,7 @@ class KurrentLog implements EventLog {
       backoff = FIRST_BACKOFF_MS;
     };
     while (!signal.aborted) {
+      const client = this.#client;
       try {
         // History in bulk by the native reader, then live from where it ended: the reader is several times faster.
         after = await this.#catchUp(options, after, deliver, signal);
@@ -184,6 +217,7 @@ class KurrentLog implements EventLog {
       } catch (error) {
         if (error instanceof HandlerFailed) throw error.cause;
         if (signal.aborted) return;
+        this.#renew(client, error);
         options.onConnection?.('lost', error);
         this.#logger?.warn({ err: error, after: String(after) }, 'Subscription lost, will resume');
         await pause(backoff * (0.5 + Math.random()), signal);
@@ -226,7 +260,7 @@ class KurrentLog implements EventLog {
   }
 
   async #follow(
-    { categories, maxBatch = MAX_BATCH }: SubscribeOptions,
+    { categories, maxBatch = MAX_BATCH, gatherMs = 0 }: SubscribeOptions,
     after: bigint | null,
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
@@ -257,11 +291,14 @@ class KurrentLog implements EventLog {
       if (queue.length >= maxBatch * 2) subscription.pause();
       wake?.();
     });
+    const renewed = () => end(new LogUnavailable('The connection was made anew'));
+    this.#onRenewal.add(renewed);
     subscription.on('error', end);
     subscription.on('close', () => end());
     subscription.on('end', () => end());
     let position = after;
     let live = false;
+    let gatherUntil = 0;
     try {
       while (!signal.aborted) {
         if (queue.length === 0) {
@@ -270,6 +307,8 @@ class KurrentLog implements EventLog {
           wake = undefined;
           continue;
         }
+        const early = gatherUntil - performance.now();
+        if (early > 0 && queue.length < maxBatch) await pause(early, signal);
         const items = queue;
         queue = [];
         subscription.resume();
@@ -289,10 +328,14 @@ class KurrentLog implements EventLog {
             const event = decoded instanceof Promise ? await decoded : decoded;
             if (event) events.push(event);
           }
-          if (moved && position !== null && !signal.aborted) await deliver({ events, position, live });
+          if (moved && position !== null && !signal.aborted) {
+            await deliver({ events, position, live });
+            if (live) gatherUntil = performance.now() + gatherMs;
+          }
         }
       }
     } finally {
+      this.#onRenewal.delete(renewed);
       signal.removeEventListener('abort', stop);
       // An error after this has no reader; without a listener it would be uncaught.
       subscription.on('error', () => undefined);
@@ -378,4 +421,10 @@ class HandlerFailed extends Error {
 function positionOf(resolved: ResolvedEvent): bigint | undefined {
   const position = resolved.commitPosition ?? resolved.event?.position?.commit;
   return position === undefined || position >= UNKNOWN_POSITION ? undefined : position;
+}
+
+/** The server could not be reached, or says nothing: not an answer that it gave. */
+function isUnavailable(error: unknown): boolean {
+  if (error instanceof UnavailableError || error instanceof LogUnavailable) return true;
+  return (error as { code?: unknown }).code === 14;
 }

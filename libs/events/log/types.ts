@@ -31,6 +31,11 @@ export interface SubscribeOptions {
   readonly categories: readonly string[];
   /** Largest batch, in events. */
   readonly maxBatch?: number;
+  /**
+   * While events keep coming, wait this long after a batch for more to join the next, milliseconds: many small
+   * transactions cost more than few larger ones. The first event after a quiet moment never waits. Default 0.
+   */
+  readonly gatherMs?: number;
   /** Called one batch at a time; the next is gathered meanwhile, bounded. An error stops the subscription. */
   readonly onBatch: (batch: EventBatch) => Promise<void>;
   /** Told when the connection is lost and when it is back; the subscription resumes by itself with back-off. */
