@@ -204,7 +204,14 @@ function VersionScreen({
   const [text, setText] = useState('');
   const [drafts, setDrafts] = useState<readonly Draft[]>([]);
   const [undoneDrafts, setUndoneDrafts] = useState<readonly Draft[]>([]);
-  const [stacks, setStacks] = useState(NOTHING_DONE);
+  const [stacks, showStacks] = useState(NOTHING_DONE);
+  // What was done is known here before it is rendered: two quick clicks must not undo the same drawing twice.
+  const stacksNow = useRef(NOTHING_DONE);
+  const setStacks = useCallback((change: (before: typeof NOTHING_DONE) => typeof NOTHING_DONE) => {
+    stacksNow.current = change(stacksNow.current);
+    showStacks(stacksNow.current);
+  }, []);
+  const undoing = useRef(Promise.resolve());
   const [sending, setSending] = useState(false);
   const [composeError, setComposeError] = useState<string | null>(null);
   const screen = useRef<HTMLDivElement>(null);
@@ -315,7 +322,7 @@ function VersionScreen({
       const refused = wordsOf(addComment.errors);
       if (refused !== null || !addComment.comment) return setComposeError(refused ?? 'Nothing came back.');
       const { comment } = addComment;
-      answered({ comments: [comment] });
+      answered({ comments: [comment] }, addComment.position);
       setStacks((before) =>
         did(
           before,
@@ -358,7 +365,13 @@ function VersionScreen({
       setTo((before) => [...before, draft]);
       return;
     }
-    const step = nextStep(stacks, direction, version.id);
+    undoing.current = undoing.current.then(() => undoSent(direction));
+    return undoing.current;
+  }
+
+  /** One after another: each starts from what the one before has done. */
+  async function undoSent(direction: 'undo' | 'redo') {
+    const step = nextStep(stacksNow.current, direction, version.id);
     if (!step) return;
     const input = { annotationId: step.annotationId, versionId: version.id };
     try {
@@ -368,7 +381,7 @@ function VersionScreen({
           : (await api.send(RestoreAnnotationDocument, input)).restoreAnnotation;
       const refused = wordsOf(payload.errors);
       if (refused !== null) return say(refused, 'error');
-      if (payload.annotation) answered({ annotations: [payload.annotation] });
+      if (payload.annotation) answered({ annotations: [payload.annotation] }, payload.position);
       setStacks((before) => moved(before, direction, step));
     } catch (error) {
       say(fail(error), 'error');
@@ -430,7 +443,8 @@ function VersionScreen({
           });
           if (removeAnnotation.errors.length > 0)
             return removeAnnotation.errors.map(({ message }) => message).join(' ');
-          if (removeAnnotation.annotation) answered({ annotations: [removeAnnotation.annotation] });
+          if (removeAnnotation.annotation)
+            answered({ annotations: [removeAnnotation.annotation] }, removeAnnotation.position);
           setStacks((before) => did(before, [{ annotationId, versionId: comment.versionId, did: 'removed' }]));
           return null;
         }),

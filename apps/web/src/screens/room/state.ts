@@ -64,7 +64,7 @@ export type RoomAction =
   | { type: 'opened'; versionId: string; entities: Entities }
   | { type: 'message'; message: StackMessage }
   /** What a mutation of this window returned. Its events arrive as messages too. */
-  | { type: 'answered'; entities: Entities }
+  | { type: 'answered'; entities: Entities; position: string | null }
   /** Fresh signed addresses; nothing else of the version may be older than what is shown. */
   | { type: 'media'; versionId: string; media: Version['media'] };
 
@@ -85,6 +85,8 @@ export function roomReducer(state: RoomState, action: RoomAction): RoomState {
       return { ...next, opened: new Set([...state.opened, action.versionId]) };
     }
     case 'answered':
+      // Messages told of it already, and perhaps of what came after: an answer that took its time is old news.
+      if (action.position !== null && !isAfter(action.position, state.position)) return state;
       return put(state, action.entities);
     case 'media': {
       const version = state.versions.get(action.versionId);

@@ -130,6 +130,32 @@ describe('drawings', () => {
   });
 });
 
+describe('an answer to a mutation', () => {
+  const removed = annotation('a1', 'c1', { removed: true });
+  const start = [
+    snapshot('10'),
+    opened,
+    { type: 'message', message: message(11, { comment: comment('c1') }) },
+  ] as const;
+  const removedIn = (state: ReturnType<typeof play>) =>
+    state.comments.get('c1')?.annotations.map(({ removed: gone }) => gone);
+
+  it('shows at once what its message will tell', () => {
+    const state = play(...start, { type: 'answered', position: '12', entities: { annotations: [removed] } });
+    expect(removedIn(state)).toEqual([true]);
+  });
+
+  it('that comes after later messages changes nothing', () => {
+    const state = play(
+      ...start,
+      { type: 'message', message: message(12, { annotation: removed }) },
+      { type: 'message', message: message(13, { annotation: annotation('a1', 'c1') }) },
+      { type: 'answered', position: '12', entities: { annotations: [removed] } },
+    );
+    expect(removedIn(state)).toEqual([false]);
+  });
+});
+
 describe('decisions', () => {
   it('stand one per reviewer and version', () => {
     const state = play(
@@ -150,7 +176,11 @@ describe('decisions', () => {
 it('opening a version replaces what was there of it, and nothing else', () => {
   const state = play(
     snapshot('10'),
-    { type: 'answered', entities: { comments: [comment('stale'), comment('other', { versionId: 'v2' })] } },
+    {
+      type: 'answered',
+      position: null,
+      entities: { comments: [comment('stale'), comment('other', { versionId: 'v2' })] },
+    },
     opened,
   );
   expect([...state.comments.keys()].sort()).toEqual(['c1', 'other']);

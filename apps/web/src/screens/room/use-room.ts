@@ -36,8 +36,8 @@ export interface Room {
   openVersion(versionId: string): Promise<void>;
   /** Fresh signed addresses of a version's media. */
   renewMedia(versionId: string): Promise<void>;
-  /** Shows what a mutation of this window returned before its message arrives. */
-  answered(entities: Entities): void;
+  /** Shows what a mutation of this window returned before its message arrives, unless later messages were first. */
+  answered(entities: Entities, position?: string | null): void;
 }
 
 /** A stack with everything that happens to it. */
@@ -123,7 +123,10 @@ export function useRoom(stackId: string, onMessage: (message: StackMessage) => v
     },
     [api],
   );
-  const answered = useCallback((entities: Entities) => dispatch({ type: 'answered', entities }), []);
+  const answered = useCallback(
+    (entities: Entities, position: string | null = null) => dispatch({ type: 'answered', entities, position }),
+    [],
+  );
   const retry = useCallback(() => void load(), [load]);
 
   return useMemo(
