@@ -40,7 +40,7 @@ export interface Projector {
 
 const MAX_BATCH = 2_000;
 /** Under load, events of this long share their transactions (four, one for each read model). */
-const GATHER_MS = 10;
+const GATHER_MS = 4;
 /** Projections that become ready together share a reader from the start. */
 const JOIN_WINDOW_MS = 20;
 const PREPARING_MAX_MS = 3_000;
