@@ -261,10 +261,11 @@ export async function torture({ rounds, seed, onRound, signal }: TortureOptions)
         .shuffled([comment, annotate, resolve, fifth === 0 ? upload : fifth === 2 ? revert : annotate])
         .map(plan);
       const client = random.shuffled([comment, annotate, comment, decide]).map(plan);
-      const strikes = Array.from({ length: random.integer(1, 2) }, () => {
-        if (victims.length === 0) victims = random.shuffled(VICTIMS);
-        return { name: victims.pop()!, atMs: random.integer(0, 1200), downMs: random.integer(0, 600) };
-      });
+      // Two strikes of a round hit two services: two supervisors of one would stop what the other has just started.
+      if (victims.length < 2) victims = random.shuffled(VICTIMS);
+      const strikes = victims
+        .splice(0, random.integer(1, 2))
+        .map((name) => ({ name, atMs: random.integer(0, 1200), downMs: random.integer(0, 600) }));
       const work = async (who: ApiClient, plans: readonly Plan[]) => {
         for (const each of plans) {
           await sleep(each.pauseMs);
