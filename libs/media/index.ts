@@ -1,5 +1,6 @@
 export * from './result.js';
 export * from './timecode.js';
+export * from './timerange.js';
 export * from './sniff.js';
 export * from './probe.js';
 export * from './blobs.js';

@@ -15,7 +15,10 @@ export interface Rational {
 /** Frames per second as a rational, for instance `{ num: 24000, den: 1001 }`. */
 export type Rate = Rational;
 
-/** An immutable instant: `frame` counts from the label 00:00:00:00 (0 to one day, or beyond and negative in arithmetic). */
+/**
+ * An immutable (frozen) instant: `frame` counts from the label 00:00:00:00. It may lie beyond a day or be negative after arithmetic;
+ * {@link rollOver} brings it back into the day.
+ */
 export interface Timecode {
   readonly frame: number;
   readonly rate: Rate;
@@ -27,6 +30,10 @@ export interface FormatOptions {
   dropFrame?: boolean;
   /** Label of frame 0 of the media: frames since 00:00:00:00, or a timecode. Default 0. */
   start?: number | Timecode;
+  /** Writes a negative instant as `-00:00:01:00` (a duration, an offset) instead of rolling it under midnight. Default false. */
+  signed?: boolean;
+  /** What stands before the frames of a drop-frame label. Default `;`. */
+  dropMark?: ';' | '.' | ',';
 }
 
 const NAMED_RATES = {
@@ -71,7 +78,22 @@ function reduce(num: bigint, den: bigint): Rational {
 }
 
 export function sameRate(a: Rate, b: Rate): boolean {
-  return BigInt(a.num) * BigInt(b.den) === BigInt(b.num) * BigInt(a.den);
+  return compareRationals(a, b) === 0;
+}
+
+/** Exact order: negative, 0 or positive. */
+export function compareRationals(a: Rational, b: Rational): number {
+  const difference = BigInt(a.num) * BigInt(b.den) - BigInt(b.num) * BigInt(a.den);
+  return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+}
+
+/** Exact sum. Throws RangeError when it does not fit safe integers. */
+export function addRationals(a: Rational, b: Rational): Rational {
+  return reduce(BigInt(a.num) * BigInt(b.den) + BigInt(b.num) * BigInt(a.den), BigInt(a.den) * BigInt(b.den));
+}
+
+export function multiplyRationals(a: Rational, b: Rational): Rational {
+  return reduce(BigInt(a.num) * BigInt(b.num), BigInt(a.den) * BigInt(b.den));
 }
 
 /** Accepts `24000/1001`, `24`, and the usual names (`23.976`, `23.98`, `29.97`, `47.95`, `59.94`…). */
@@ -155,7 +177,7 @@ export function parseTimecode(text: string, rate: Rate): Result<Timecode> {
       return refuse('drop-frame counting leaves this label out');
     frame -= drop * (totalMinutes - Math.floor(totalMinutes / 10));
   }
-  return ok({ frame: match[1] ? 0 - frame : frame, rate, dropFrame });
+  return ok(timecode(match[1] ? 0 - frame : frame, rate, dropFrame));
 }
 
 function frameDigits(nominal: number): number {
@@ -164,7 +186,7 @@ function frameDigits(nominal: number): number {
 
 /**
  * The label of frame `frame` of a medium whose frame 0 is labelled `start`. Rolls over at 24 hours; negative instants before
- * midnight roll under (`-1` is 23:59:59:23 at 24). Throws RangeError for a non-integer frame or drop-frame at a rate without it.
+ * midnight roll under (`-1` is 23:59:59:23 at 24) unless `signed`. Throws RangeError for a non-integer frame or drop-frame at a rate without it.
  */
 export function formatTimecode(frame: number, rate: Rate, options: FormatOptions = {}): string {
   const start = options.start ?? 0;
@@ -175,7 +197,8 @@ export function formatTimecode(frame: number, rate: Rate, options: FormatOptions
   if (dropFrame && !supportsDropFrame(rate)) throw new RangeError(`${rateText(rate)} has no drop-frame counting`);
   const nominal = nominalRate(rate);
   const day = framesPerDay(rate, dropFrame);
-  let label = ((absolute % day) + day) % day;
+  const minus = options.signed === true && absolute < 0;
+  let label = modulo(minus ? -absolute : absolute, day);
   if (dropFrame) {
     const drop = droppedPerMinute(rate);
     const tenMinutes = 600 * nominal - 9 * drop;
@@ -188,9 +211,13 @@ export function formatTimecode(frame: number, rate: Rate, options: FormatOptions
   const pad = (value: number, width = 2) => String(value).padStart(width, '0');
   const seconds = Math.floor(label / nominal);
   return (
-    `${pad(Math.floor(seconds / 3600))}:${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}` +
-    `${dropFrame ? ';' : ':'}${pad(label % nominal, frameDigits(nominal))}`
+    `${minus ? '-' : ''}${pad(Math.floor(seconds / 3600))}:${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}` +
+    `${dropFrame ? (options.dropMark ?? ';') : ':'}${pad(label % nominal, frameDigits(nominal))}`
   );
+}
+
+function modulo(value: number, divisor: number): number {
+  return ((value % divisor) + divisor) % divisor;
 }
 
 /** The label of a timecode value itself. */
@@ -202,12 +229,33 @@ export function timecodeText(timecode: Timecode): string {
 export function timecode(frame: number, rate: Rate, dropFrame = false): Timecode {
   if (!Number.isSafeInteger(frame)) throw new RangeError(`not a frame number: ${frame}`);
   if (dropFrame && !supportsDropFrame(rate)) throw new RangeError(`${rateText(rate)} has no drop-frame counting`);
-  return { frame, rate, dropFrame };
+  return Object.freeze({ frame, rate, dropFrame });
 }
 
 /** `timecode` moved by whole frames, without roll-over (formatting rolls over). */
 export function addFrames(value: Timecode, frames: number): Timecode {
   return timecode(value.frame + frames, value.rate, value.dropFrame);
+}
+
+/** The same label within the day, 00:00:00:00 to the last frame before midnight. */
+export function rollOver(value: Timecode): Timecode {
+  return timecode(modulo(value.frame, framesPerDay(value.rate, value.dropFrame)), value.rate, value.dropFrame);
+}
+
+/** Frames from `a` to `b`, negative when `b` is earlier. Throws RangeError when their rates differ: their frames are not the same. */
+export function framesBetween(a: Timecode, b: Timecode): number {
+  if (!sameRate(a.rate, b.rate)) throw new RangeError(`${rateText(a.rate)} and ${rateText(b.rate)} share no frames`);
+  return b.frame - a.frame;
+}
+
+/** Order in real time, exact across rates: negative, 0 or positive. */
+export function compareTimecodes(a: Timecode, b: Timecode): number {
+  return compareRationals(framesToSeconds(a.frame, a.rate), framesToSeconds(b.frame, b.rate));
+}
+
+/** The frame of another rate or counting that is shown at the start of this one, both counted from 00:00:00:00. */
+export function atRate(value: Timecode, rate: Rate, dropFrame = false): Timecode {
+  return timecode(secondsToFrames(framesToSeconds(value.frame, value.rate), rate), rate, dropFrame);
 }
 
 /** Exact start time of a frame, in seconds. */
@@ -217,8 +265,10 @@ export function framesToSeconds(frame: number, rate: Rate): Rational {
 
 /** The frame shown at an exact time: floor(seconds × rate). */
 export function secondsToFrames(seconds: Rational, rate: Rate): number {
-  const num = BigInt(seconds.num) * BigInt(rate.num);
-  const den = BigInt(seconds.den) * BigInt(rate.den);
+  return floorDivide(BigInt(seconds.num) * BigInt(rate.num), BigInt(seconds.den) * BigInt(rate.den));
+}
+
+function floorDivide(num: bigint, den: bigint): number {
   const quotient = num / den;
   return Number(num % den < 0n ? quotient - 1n : quotient);
 }
@@ -233,10 +283,64 @@ export function frameAtTime(seconds: number, rate: Rate, tolerance = 0.01): numb
 
 /** First audio sample at or after the start of a frame. */
 export function framesToSamples(frame: number, rate: Rate, sampleRate: number): number {
-  const num = BigInt(frame) * BigInt(rate.den) * BigInt(sampleRate);
-  const den = BigInt(rate.num);
-  const quotient = num / den;
-  return Number(num % den > 0n ? quotient + 1n : quotient);
+  return 0 - floorDivide(-BigInt(frame) * BigInt(rate.den) * BigInt(sampleRate), BigInt(rate.num));
+}
+
+/** The frame during which a sample sounds: the inverse of {@link framesToSamples} for the samples it gives. */
+export function samplesToFrames(sample: number, rate: Rate, sampleRate: number): number {
+  return floorDivide(BigInt(sample) * BigInt(rate.num), BigInt(sampleRate) * BigInt(rate.den));
+}
+
+/** Frames in a foot of film: 16 mm, and 35 mm of four perforations. */
+const FRAMES_PER_FOOT = { '16mm': 40, '35mm': 16 } as const;
+export type FilmGauge = keyof typeof FRAMES_PER_FOOT;
+
+/** `5584+12`: whole feet and the frames beyond them. Throws RangeError for a non-integer frame. */
+export function formatFeetFrames(frame: number, gauge: FilmGauge): string {
+  if (!Number.isSafeInteger(frame)) throw new RangeError(`not a frame number: ${frame}`);
+  const perFoot = FRAMES_PER_FOOT[gauge];
+  const count = Math.abs(frame);
+  return `${frame < 0 ? '-' : ''}${Math.floor(count / perFoot)}+${String(count % perFoot).padStart(2, '0')}`;
+}
+
+/** Frames of `5584+12`. INVALID_TIMECODE for another shape or more frames than a foot holds. */
+export function parseFeetFrames(text: string, gauge: FilmGauge): Result<number> {
+  const match = /^(-?)(\d{1,12})\+(\d{1,2})$/.exec(text.trim());
+  const perFoot = FRAMES_PER_FOOT[gauge];
+  if (!match || Number(match[3]) >= perFoot) {
+    return fail(
+      'INVALID_TIMECODE',
+      `“${text.slice(0, 32)}” is not feet+frames of ${gauge} (${perFoot} frames a foot).`,
+    );
+  }
+  const frames = Number(match[2]) * perFoot + Number(match[3]);
+  return ok(match[1] ? 0 - frames : frames);
+}
+
+/** `1001/24000s`, or `5s` when whole: a time of FCPXML (Apple, FCPXML reference, time values). */
+export function formatFcpxTime(seconds: Rational): string {
+  return `${rateText(seconds)}s`;
+}
+
+/** Seconds of an FCPXML time. INVALID_TIMECODE for another shape, a zero denominator or numbers beyond 2⁵³ in lowest terms. */
+export function parseFcpxTime(text: string): Result<Rational> {
+  const refuse = () => fail('INVALID_TIMECODE', `“${text.slice(0, 48)}” is not a time like 1001/24000s.`);
+  const match = /^(-?\d{1,19})(?:\/(\d{1,10})|\.(\d{1,9}))?s$/.exec(text.trim());
+  if (!match) return refuse();
+  const decimals = match[3] ?? '';
+  const den = match[2] === undefined ? 10n ** BigInt(decimals.length) : BigInt(match[2]);
+  try {
+    return den === 0n ? refuse() : ok(reduce(BigInt(`${match[1]}${decimals}`), den));
+  } catch {
+    return refuse();
+  }
+}
+
+/** Frames of an exact time. INVALID_TIMECODE when it is not the start of a frame: nothing is rounded silently. */
+export function wholeFrames(seconds: Rational, rate: Rate): Result<number> {
+  const frames = multiplyRationals(seconds, rate);
+  if (frames.den === 1) return ok(frames.num);
+  return fail('INVALID_TIMECODE', `${formatFcpxTime(seconds)} is not on a frame of ${rateText(rate)}.`);
 }
 
 /** `24000/1001`, or `24` when whole. */
