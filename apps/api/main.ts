@@ -110,6 +110,8 @@ await runService(
     });
     app.useGlobalFilters(new Expected());
     app.disable('x-powered-by');
+    // Answers to POST are not cached by anybody; files carry their own tags.
+    app.set('etag', false);
     app.set('trust proxy', config.api.trustProxy);
     if (config.api.corsOrigins.length > 0) app.enableCors({ origin: config.api.corsOrigins });
     app.use((_request: Request, response: Response, next: NextFunction) => {

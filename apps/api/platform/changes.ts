@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ChangeRow, feed, tableOf } from '#libs/read-models/index.js';
 import { Access, ACCESS_EVENTS } from './access.js';
 import type { ReadStore } from './read-store.js';
@@ -29,6 +30,8 @@ const ROW = COLUMNS.map(
   ({ name, property, type }) => `c.${name}${type === 'bigint' ? '::text' : ''} AS "${property}"`,
 ).join();
 const COLUMN_OF = new Map(COLUMNS.map(({ name, property }) => [property, name]));
+/** With nobody to tell, the feed is looked at this often under load, milliseconds. */
+const UNFOLLOWED_MS = 15;
 /** Changes kept for a subscriber that does not take them; past that it reads them from the table again. */
 const MAX_WAITING = 1000;
 
@@ -62,6 +65,7 @@ export class Changes {
   #cursor: bigint | undefined;
   #reading: Promise<void> | undefined;
   #again = false;
+  #closed = false;
 
   constructor(store: ReadStore, access: Access, onError: (error: unknown) => void) {
     this.#store = store;
@@ -74,6 +78,7 @@ export class Changes {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#stopListening();
     for (const follower of this.#followers) {
       follower.ended = true;
@@ -155,6 +160,7 @@ export class Changes {
     }
     this.#reading = this.#read()
       .catch((error: unknown) => this.#onError(error))
+      .then(() => (this.#followers.size === 0 && !this.#closed ? sleep(UNFOLLOWED_MS) : undefined))
       .finally(() => {
         this.#reading = undefined;
         if (this.#again) {

@@ -105,7 +105,7 @@ export class GraphqlEdge {
               const cost = queryCost(schema, document, request.variables, request.operationName);
               if (cost > MAX_COST) throw tooExpensive(cost);
             },
-            willSendResponse: async () => (contextValue as RequestContext).read?.release(),
+            willSendResponse: async () => void (contextValue as RequestContext).read?.release(),
           }),
         },
       ],

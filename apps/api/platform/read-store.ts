@@ -1,12 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import DataLoader from 'dataloader';
 import { DataSource, In, type EntityManager, type FindOptionsOrder, type QueryRunner } from 'typeorm';
-import { Listener } from '#libs/postgres/index.js';
+import { Listener, type Pool, type PoolClient } from '#libs/postgres/index.js';
 import { READ_MODELS, type EntityClass } from '#libs/read-models/index.js';
 import { refuse } from '#libs/events/catalogue/index.js';
 import { refusalError } from './refusals.js';
 
 /** How long a reader waits for projections before it is told that they lag, milliseconds. */
 const PATIENCE_MS = 10_000;
+/** First pause before a snapshot that could not be used is opened again, milliseconds; it doubles. */
+const AGAIN_MS = 4;
+const MAX_AGAIN_MS = 250;
 /** Read models that say who may see what; a snapshot is used only when they are as new as the rest. */
 const ACCESS_MODELS = READ_MODELS.filter((model) => model.grantsAccess).map((model) => model.name);
 export const CHANNEL = 'picturelock_projection';
@@ -14,15 +18,37 @@ export const CHANNEL = 'picturelock_projection';
 export const isUuid = (value: unknown): value is string =>
   typeof value === 'string' && /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(value);
 
+const ALL_MODELS = READ_MODELS.map(({ name }) => name);
+
 type Checkpoints = ReadonlyMap<string, bigint>;
+interface CheckpointRow {
+  readonly name: string;
+  readonly version: number;
+  readonly position: string;
+}
+interface Waiter {
+  readonly reached: () => boolean;
+  readonly done: () => void;
+}
+
+const CHECKPOINTS = 'SELECT name, version, position::text FROM projection.checkpoint';
+
+const toCheckpoints = (rows: readonly CheckpointRow[]): Checkpoints =>
+  new Map(
+    READ_MODELS.map((model) => {
+      const row = rows.find((r) => r.name === model.name && Number(r.version) === model.version);
+      return [model.name, BigInt(row?.position ?? -1)];
+    }),
+  );
 
 /** The read models: snapshots, positions, and a wake-up when something was projected. */
 export class ReadStore {
   readonly #source: DataSource;
   readonly #listener: Listener;
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Set<Waiter>();
   readonly #onProgress = new Set<(model?: string) => void>();
-  #seen: Checkpoints = new Map();
+  /** How far each read model was last seen or said to be: a hint, which a look or a snapshot confirms. */
+  readonly #heard = new Map<string, bigint>();
   #looking: Promise<Checkpoints> | undefined;
   #lookingNext: Promise<Checkpoints> | undefined;
 
@@ -33,9 +59,9 @@ export class ReadStore {
       channels: [CHANNEL],
       applicationName: 'picturelock api listener',
       // NOTIFY is only a hint; the tables are read either way, and at least once a second.
-      onNotification: (_channel, payload) => this.#wake(payload.slice(0, payload.lastIndexOf(':'))),
-      onReconnect: () => this.#wake(),
-      onTick: () => this.#wake(),
+      onNotification: (_channel, payload) => this.#hear(payload),
+      onReconnect: () => this.#wakeAll(),
+      onTick: () => this.#wakeAll(),
       onError,
     });
   }
@@ -47,7 +73,13 @@ export class ReadStore {
       entities: READ_MODELS.flatMap((m) => [...m.entities]),
       applicationName: 'picturelock api',
       poolSize: 20,
-      extra: { statement_timeout: 15_000, idle_in_transaction_session_timeout: 30_000, keepAlive: true },
+      extra: {
+        statement_timeout: 15_000,
+        idle_in_transaction_session_timeout: 30_000,
+        // A connection is dear to make: a busy hour should not make each several times a minute.
+        idleTimeoutMillis: 300_000,
+        keepAlive: true,
+      },
       poolErrorHandler: onError,
     });
     await source.initialize();
@@ -65,8 +97,10 @@ export class ReadStore {
     return this.#source.manager;
   }
 
-  query<T>(sql: string, parameters: unknown[] = []): Promise<T[]> {
-    return this.#source.query(sql, parameters) as Promise<T[]>;
+  /** Without the mapper's own runner around each statement: what runs all the time is asked here. */
+  async query<T>(sql: string, parameters: unknown[] = []): Promise<T[]> {
+    const { rows } = await (this.#source.driver as unknown as { master: Pool }).master.query(sql, parameters);
+    return rows as T[];
   }
 
   session(): ReadSession {
@@ -79,32 +113,29 @@ export class ReadStore {
     return () => this.#onProgress.delete(callback);
   }
 
-  /** Resolves at the next sign of progress, or after `ms`. */
-  async progress(ms = 1000): Promise<void> {
+  /**
+   * Resolves as soon as the named read models are said to have reached the position, at any sign that word of it may
+   * have been lost, and after `ms` at the latest. True when they are said to be there.
+   */
+  async heard(position: bigint, names: readonly string[] = ALL_MODELS, ms = 1000): Promise<boolean> {
+    const reached = (): boolean => position <= 0n || names.every((name) => (this.#heard.get(name) ?? -1n) >= position);
+    if (reached()) return true;
     await new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer);
-        this.#waiters.delete(done);
+        this.#waiters.delete(waiter);
         resolve();
       };
+      const waiter = { reached, done };
       const timer = setTimeout(done, ms);
-      this.#waiters.add(done);
+      this.#waiters.add(waiter);
     });
+    return reached();
   }
 
   /** How far each read model of this build is. */
-  async checkpoints(run: (sql: string) => Promise<unknown> = (sql) => this.#source.query(sql)): Promise<Checkpoints> {
-    const rows = (await run('SELECT name, version, position::text FROM projection.checkpoint')) as {
-      name: string;
-      version: number;
-      position: string;
-    }[];
-    return new Map(
-      READ_MODELS.map((model) => {
-        const row = rows.find((r) => r.name === model.name && Number(r.version) === model.version);
-        return [model.name, BigInt(row?.position ?? -1)];
-      }),
-    );
+  async checkpoints(): Promise<Checkpoints> {
+    return toCheckpoints(await this.query<CheckpointRow>(CHECKPOINTS));
   }
 
   /** Checkpoints as they are now or later; one look for all who ask at the same time. */
@@ -119,14 +150,12 @@ export class ReadStore {
         }));
     }
     this.#looking = this.checkpoints()
-      .then((at) => (this.#seen = at))
+      .then((at) => {
+        for (const [name, position] of at) this.#heard.set(name, position);
+        return at;
+      })
       .finally(() => (this.#looking = undefined));
     return this.#looking;
-  }
-
-  /** As far as this process has seen, every read model is there: a snapshot is worth opening, and tells for sure. */
-  seems(position: bigint): boolean {
-    return READ_MODELS.every(({ name }) => (this.#seen.get(name) ?? -1n) >= position);
   }
 
   /** Waits until the named read models have reached the position. @throws PROJECTION_BEHIND */
@@ -134,24 +163,32 @@ export class ReadStore {
     if (position <= 0n) return;
     const deadline = Date.now() + patience;
     for (;;) {
-      // The wait is armed before the look, so that progress in between is not missed.
-      const moved = this.progress();
-      const at = await this.checkpoints().catch(nothingYet);
+      const at = await this.#look().catch(nothingYet);
       if (names.every((name) => (at.get(name) ?? -1n) >= position)) return;
       if (Date.now() > deadline) throw behind(position);
-      await moved;
+      await this.heard(position, names);
     }
   }
 
-  #wake(model?: string): void {
-    for (const waiter of [...this.#waiters]) waiter();
+  #hear(payload: string): void {
+    const colon = payload.lastIndexOf(':');
+    const model = payload.slice(0, colon);
+    const position = BigInt(payload.slice(colon + 1));
+    if (position > (this.#heard.get(model) ?? -1n)) this.#heard.set(model, position);
+    for (const waiter of [...this.#waiters]) if (waiter.reached()) waiter.done();
     for (const callback of this.#onProgress) callback(model);
+  }
+
+  /** Word may have been lost. */
+  #wakeAll(): void {
+    for (const waiter of [...this.#waiters]) waiter.done();
+    for (const callback of this.#onProgress) callback();
   }
 }
 
 /** The projector has not made its tables yet, or makes them again. Any other error is thrown on. */
 function nothingYet(error: unknown): Checkpoints {
-  const code = (error as { code?: unknown; driverError?: { code?: unknown } }).driverError?.code;
+  const { code } = error as { code?: unknown };
   if (code === '42P01' || code === '3F000') return new Map();
   throw error;
 }
@@ -257,19 +294,17 @@ export class ReadSession {
 
   async #open(): Promise<EntityManager> {
     const deadline = Date.now() + PATIENCE_MS;
-    // Who reads what was just written comes too early as a rule: waiting together costs less than a snapshot each.
-    if (!this.#store.seems(this.#floor))
-      await this.#store.waitFor(
-        this.#floor,
-        READ_MODELS.map(({ name }) => name),
-      );
-    for (;;) {
-      const moved = this.#store.progress(250);
+    // Who reads what was just written comes too early as a rule: hearing of it costs less than a snapshot in vain.
+    await this.#store.heard(this.#floor);
+    for (let pause = AGAIN_MS; ; pause = Math.min(pause * 2, MAX_AGAIN_MS)) {
       const runner = this.#source.createQueryRunner();
       try {
-        await runner.connect();
-        await runner.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-        const at = await this.#store.checkpoints((sql) => runner.query(sql));
+        const client = (await runner.connect()) as PoolClient;
+        // Several statements at once are answered with an array that the types don't know.
+        const [, { rows }] = (await client.query(
+          `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${CHECKPOINTS}`,
+        )) as unknown as [unknown, { rows: CheckpointRow[] }];
+        const at = toCheckpoints(rows);
         const newest = [...at.values()].reduce((a, b) => (a > b ? a : b), -1n);
         const oldest = [...at.values()].reduce((a, b) => (a < b ? a : b));
         const accessIsNewEnough = ACCESS_MODELS.every((name) => (at.get(name) ?? -1n) >= newest);
@@ -284,12 +319,13 @@ export class ReadSession {
         await runner.release().catch(() => undefined);
         nothingYet(error);
         if (Date.now() > deadline) throw behind(this.#floor);
-        await moved;
+        await sleep(pause);
         continue;
       }
       await runner.release();
       if (Date.now() > deadline) throw behind(this.#floor);
-      await moved;
+      // Said to be there and not seen: a snapshot between two projections of a batch, or word of another database.
+      if (await this.#store.heard(this.#floor, ALL_MODELS, MAX_AGAIN_MS)) await sleep(pause);
     }
   }
 }
