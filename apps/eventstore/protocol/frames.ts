@@ -16,6 +16,12 @@ export type ProposedEvent = {
 
 /** A tombstone stands at the protocol's highest revision (2^63 - 1), which no JavaScript number holds. */
 export const TOMBSTONE_REVISION = Number.MAX_SAFE_INTEGER;
+
+/** A revision as the protocol writes it in links. */
+export function revisionText(revision: number): string {
+  return revision === TOMBSTONE_REVISION ? '9223372036854775807' : String(revision);
+}
+
 const TOMBSTONE_VARINT = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
 
 const JSON_CONTENT = 'application/json';

@@ -1,4 +1,6 @@
-import { decodeEventFrame, type EventFrame } from './frames.js';
+import { createHash } from 'node:crypto';
+import { linkContent } from '../core/system-projections.js';
+import { decodeEventFrame, encodeEventFrame, revisionText, type EventFrame } from './frames.js';
 import { delimitedSize, grpcFrame, varintSize, WireReader, writeVarint } from './wire.js';
 
 /** Link events (`$>`) point at another event by `revision@stream`. */
@@ -56,6 +58,34 @@ export function field(tag: number, bytes: Buffer): Buffer {
   buffer[0] = tag;
   bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
   return buffer;
+}
+
+/** What a link of a system projection is made of. */
+export type LinkSource = {
+  id: string;
+  stream: string;
+  revision: number;
+  type: string;
+  position: number;
+  createdTicks: string;
+  /** Data of the event; asked for only when it is a link itself. */
+  data: () => Buffer;
+};
+
+/** The link that stands at a revision of a system projection's stream: no row of its own, but always the same. */
+export function encodeLinkFrame(stream: string, revision: number, source: LinkSource): EventFrame {
+  const { type, data } = linkContent(stream, { ...source, revision: revisionText(source.revision) });
+  const metadata = Buffer.from(JSON.stringify({ $o: source.stream, $causedBy: source.id }));
+  const link = { id: linkId(stream, revision), type, isJson: false, data, metadata };
+  return encodeEventFrame(link, stream, revision, source.position, source.createdTicks);
+}
+
+/** A version 5 UUID of the link's place, so that it has the same id whenever it is read. */
+function linkId(stream: string, revision: number): string {
+  const hash = createHash('sha1').update(`${revision}@${stream}`).digest().subarray(0, 16);
+  hash[6] = (hash[6]! & 0x0f) | 0x50;
+  hash[8] = (hash[8]! & 0x3f) | 0x80;
+  return hash.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
 /** Cuts glued frames apart. */

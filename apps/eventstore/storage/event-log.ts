@@ -1,8 +1,11 @@
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { isMetadataStream, type StreamMetadata } from '../core/stream-metadata.js';
+import { isLinkStream } from '../core/system-projections.js';
+import { decodeEventFrame } from '../protocol/frames.js';
+import { encodeLinkFrame } from '../protocol/links.js';
 import { LogReader } from './reader.js';
-import { Tail, type StoredEvent } from './tail.js';
+import { Tail, type Link, type StoredEvent } from './tail.js';
 import { LogWriter } from './writer.js';
 
 /** What a reader may know of a stream, metadata streams included. */
@@ -47,7 +50,7 @@ export class EventLog {
     this.writer = new LogWriter(
       databaseUrl,
       logger,
-      (events) => this.committed(events),
+      (events, links) => this.committed(events, links),
       (head) => this.jumped(head),
     );
   }
@@ -58,6 +61,7 @@ export class EventLog {
 
   async readableStream(stream: string): Promise<ReadableStream> {
     const state = await this.writer.committedState(stream, this.pool);
+    if (isLinkStream(stream)) return { ...state, lastRevision: await this.writer.linkHead(stream, this.pool) };
     if (!isMetadataStream(stream)) return state;
     return {
       lastRevision: state.metaLastRevision,
@@ -86,16 +90,18 @@ export class EventLog {
     };
   }
 
-  private committed(events: readonly StoredEvent[]): void {
+  private committed(events: readonly StoredEvent[], links: readonly Link[]): void {
     this.tail.append(events);
     if (this.listeners.size > 0) {
       const touched = new Set<StreamListener>();
-      for (const event of events) {
+      const tell = (event: StoredEvent) => {
         for (const listener of this.listeners.get(event.stream) ?? []) {
           listener.committed(event);
           touched.add(listener);
         }
-      }
+      };
+      events.forEach(tell);
+      for (const link of links) if (this.listeners.has(link.stream)) tell(storedLink(link));
       for (const listener of touched) listener.wake(false);
     }
     this.wakeAll();
@@ -128,4 +134,17 @@ export class EventLog {
     this.wakeAll();
     await this.pool.end();
   }
+}
+
+/** The link as its subscribers get it. */
+function storedLink({ stream, revision, event }: Link): StoredEvent {
+  const { position } = event;
+  const decoded = decodeEventFrame(event.frame);
+  const frame = encodeLinkFrame(stream, revision, {
+    ...decoded,
+    revision: event.revision,
+    position,
+    data: () => decoded.data,
+  });
+  return { position, stream, revision, type: decodeEventFrame(frame).type, frame };
 }

@@ -28,4 +28,31 @@ export const MIGRATIONS: readonly string[] = [
                 THEN convert_from(substring(frame FROM octet_length(frame) - data_length + 1), 'UTF8') END AS data
       FROM eventstore.events;
   `,
+  // The system projections; core/system-projections.ts decides the same for every new event.
+  `
+  CREATE TABLE eventstore.links (
+    stream   text   COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,
+    position bigint NOT NULL
+  );
+  INSERT INTO eventstore.links (stream, revision, position)
+  SELECT name, row_number() OVER (PARTITION BY name ORDER BY position) - 1, position
+    FROM (SELECT position, stream, revision, type,
+                 CASE WHEN type = '$streamDeleted' AND NOT starts_with(stream, '$$') THEN stream
+                      WHEN type = '$metadata' AND starts_with(stream, '$$')
+                       AND encode(substring(frame FROM octet_length(frame) - data_length + 1), 'escape')
+                           ~ '"[$]tb"\\s*:\\s*9223372036854775807' THEN substr(stream, 3) END AS deletes
+            FROM eventstore.events) e
+   CROSS JOIN LATERAL (
+         SELECT '$ce-' || left(coalesce(deletes, stream), strpos(coalesce(deletes, stream), '-') - 1)
+          WHERE strpos(coalesce(deletes, stream), '-') > 1 AND NOT starts_with(coalesce(deletes, stream), '$')
+         UNION ALL SELECT '$et-' || CASE WHEN deletes IS NULL THEN type ELSE '$deleted' END WHERE type <> '$>'
+         UNION ALL SELECT '$streams' WHERE revision = 0
+         UNION ALL SELECT '$category-' || left(stream, strpos(stream, '-') - 1)
+          WHERE revision = 0 AND strpos(stream, '-') > 1 AND NOT starts_with(stream, '$')) n(name)
+   WHERE octet_length(name) <= 1024;
+  ALTER TABLE eventstore.links ADD PRIMARY KEY (stream, revision);
+  COMMENT ON TABLE eventstore.links IS 'Streams of links to events: $ce-, $et-, $category- and $streams.';
+  COMMENT ON COLUMN eventstore.links.position IS 'The event linked to. A row stays when its event is scavenged.';
+  `,
 ];

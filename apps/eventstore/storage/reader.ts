@@ -1,7 +1,9 @@
 import pg from 'pg';
 import { excludesOnlySystem, matches, type EventFilter } from '../core/event-filter.js';
-import { decodeEventFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
 import { parseStreamMetadata } from '../core/stream-metadata.js';
+import { isLinkStream } from '../core/system-projections.js';
+import { decodeEventFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
+import { encodeLinkFrame, type LinkTarget } from '../protocol/links.js';
 import { UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
 
 /** Events of one page are at most this many… */
@@ -64,6 +66,20 @@ const STREAM_BACKWARDS = pageQuery(
   'DESC',
 );
 
+/** Links of a system projection, built from the events they point at; what was scavenged is passed over. */
+function linksQuery(range: string, direction: 'ASC' | 'DESC'): string {
+  return `
+    SELECT l.revision AS link_revision, e.position, e.stream, e.revision, e.event_id, e.type,
+           (extract(epoch FROM e.created) * 1000)::bigint || '0000' AS ticks,
+           CASE WHEN e.type = '$>' THEN e.frame END AS frame
+      FROM eventstore.links l LEFT JOIN eventstore.events e ON e.position = l.position AND e.created >= $5::timestamptz
+     WHERE l.stream = $4 AND ${range}
+     ORDER BY l.revision ${direction} LIMIT $1`;
+}
+
+const LINKS_FORWARDS = linksQuery('l.revision >= $2 AND l.revision <= $3', 'ASC');
+const LINKS_BACKWARDS = linksQuery('l.revision <= $2 AND l.revision >= $3', 'DESC');
+
 export class LogReader {
   constructor(private readonly pool: Queryable) {}
 
@@ -84,9 +100,46 @@ export class LogReader {
     notBefore: Date | undefined,
   ): Promise<Page> {
     const since = notBefore?.toISOString() ?? '-infinity';
+    if (isLinkStream(stream)) {
+      return direction === 'forwards'
+        ? this.links('es_links_f', LINKS_FORWARDS, stream, [limit, from, to, stream, since])
+        : this.links('es_links_b', LINKS_BACKWARDS, stream, [limit, from, to, stream, since]);
+    }
     return direction === 'forwards'
       ? this.page('es_stream_f', STREAM_FORWARDS, [limit, from, to, stream, since])
       : this.page('es_stream_b', STREAM_BACKWARDS, [limit, from, to, stream, since]);
+  }
+
+  private async links(name: string, text: string, stream: string, values: unknown[]): Promise<Page> {
+    const { rows } = await this.pool.query<{
+      link_revision: string;
+      position: string | null;
+      stream: string;
+      revision: string;
+      event_id: string;
+      type: string;
+      ticks: string;
+      frame: string | null;
+    }>({ name, text, values, types: RAW });
+    const frames = rows.flatMap((row) =>
+      row.position === null
+        ? []
+        : encodeLinkFrame(stream, Number(row.link_revision), {
+            id: row.event_id,
+            stream: row.stream,
+            revision: Number(row.revision),
+            type: row.type,
+            position: Number(row.position),
+            createdTicks: row.ticks,
+            data: () => decodeEventFrame(bytea(row.frame ?? '')).data,
+          }),
+    );
+    const last = rows.at(-1)?.link_revision;
+    return {
+      frames: Buffer.concat(frames),
+      count: frames.length,
+      last: last === undefined ? undefined : Number(last),
+    };
   }
 
   private async page(name: string, text: string, values: unknown[]): Promise<Page> {
@@ -150,16 +203,23 @@ export class LogReader {
   }
 
   /** Frames of single events by `eventKey`; what isn't there is missing. */
-  async events(targets: readonly { stream: string; revision: number }[]): Promise<Map<string, Buffer>> {
+  async events(targets: readonly LinkTarget[]): Promise<Map<string, Buffer>> {
+    const found = new Map<string, Buffer>();
+    for (const { stream, revision } of targets.filter((target) => isLinkStream(target.stream))) {
+      const link = await this.stream('forwards', stream, revision, revision, 1, undefined);
+      if (link.count > 0) found.set(eventKey(stream, revision), link.frames);
+    }
+    const stored = targets.filter((target) => !isLinkStream(target.stream));
     const result = await this.pool.query<{ stream: string; revision: string; frame: string }>({
       name: 'es_events',
       text: `SELECT e.stream, e.revision, e.frame
                FROM unnest($1::text[], $2::bigint[]) t(stream, revision)
                JOIN eventstore.events e USING (stream, revision)`,
-      values: [targets.map((target) => target.stream), targets.map((target) => target.revision)],
+      values: [stored.map((target) => target.stream), stored.map((target) => target.revision)],
       types: RAW,
     });
-    return new Map(result.rows.map((row) => [eventKey(row.stream, Number(row.revision)), bytea(row.frame)]));
+    for (const row of result.rows) found.set(eventKey(row.stream, Number(row.revision)), bytea(row.frame));
+    return found;
   }
 }
 
@@ -174,6 +234,20 @@ export async function readHead(client: Queryable): Promise<number> {
     'SELECT max(position)::text AS head FROM eventstore.events',
   );
   return Number(result.rows[0]?.head ?? 0);
+}
+
+/** Last revisions of link streams; an empty one is missing. */
+export async function readLinkHeads(client: Queryable, names: string[]): Promise<Map<string, number>> {
+  const result = await client.query<{ name: string; head: string }>({
+    name: 'es_link_heads',
+    text: `
+      SELECT n.name, l.revision::text AS head
+        FROM unnest($1::text[]) n(name)
+       CROSS JOIN LATERAL (SELECT revision FROM eventstore.links
+                            WHERE stream = n.name ORDER BY revision DESC LIMIT 1) l`,
+    values: [names],
+  });
+  return new Map(result.rows.map((row) => [row.name, Number(row.head)]));
 }
 
 /** What stands in the table about streams, by name. Names must be those of base streams, not of metadata streams. */

@@ -9,6 +9,9 @@ export type StoredEvent = {
   frame: EventFrame;
 };
 
+/** A place of an event in a link stream of the system projections. */
+export type Link = { stream: string; revision: number; event: StoredEvent };
+
 /**
  * The recent end of the log in memory, bounded by count and bytes. Whoever is close enough to the end reads from here;
  * whoever is not reads the table. That is all the buffering there is: a slow subscriber costs nothing but a number.

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { randomUUID } from 'node:crypto';
 import { checkCommit, type ExpectedRevision } from '../core/expected-revision.js';
+import { linkStreamsOf } from '../core/system-projections.js';
 import {
   baseStreamOf,
   isMetadataStream,
@@ -13,9 +14,9 @@ import {
 } from '../core/stream-metadata.js';
 import { encodeEventFrame, TOMBSTONE_REVISION, type ProposedEvent } from '../protocol/frames.js';
 import { assertDurable, backendPid, connect, endFormerSession, lockWriter } from './database.js';
-import { readHead, readStreamStates } from './reader.js';
+import { readHead, readLinkHeads, readStreamStates } from './reader.js';
 import { appendRecentIds, BoundedMap, recentIdAt, UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
-import type { StoredEvent } from './tail.js';
+import type { Link, StoredEvent } from './tail.js';
 
 export type AppendResult =
   | { result: 'written'; revision: number; position: number }
@@ -45,12 +46,16 @@ type Group = {
   states: Map<string, StreamState>;
   ids: Map<string, KnownEvent>;
   events: WrittenEvent[];
+  links: Link[];
+  /** Last revision of each link stream after this group. */
+  linkHeads: Map<string, number>;
   answers: { request: WriteRequest; result: AppendResult }[];
 };
 
 const GROUP_EVENTS = 4_000;
 const GROUP_BYTES = 8 * 1024 * 1024;
 const CACHED_STREAMS = 20_000;
+const CACHED_LINK_HEADS = 20_000;
 const RECENT_IDS = 100_000;
 const RECENT_IDS_LOADED = 20_000;
 const NO_BYTES = Buffer.alloc(0);
@@ -58,11 +63,14 @@ const NO_BYTES = Buffer.alloc(0);
 const INSERT = {
   name: 'es_insert',
   text: `
-    INSERT INTO eventstore.events (position, stream, revision, event_id, type, is_json, created, data_length, frame)
-    SELECT $1::bigint + n, stream, revision, event_id, type, is_json, $2::timestamptz, data_length,
-           substring($3::bytea FROM start FOR length)
-      FROM unnest($4::text[], $5::bigint[], $6::uuid[], $7::text[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[])
-           WITH ORDINALITY AS e(stream, revision, event_id, type, is_json, data_length, start, length, n)`,
+    WITH written AS (
+      INSERT INTO eventstore.events (position, stream, revision, event_id, type, is_json, created, data_length, frame)
+      SELECT $1::bigint + n, stream, revision, event_id, type, is_json, $2::timestamptz, data_length,
+             substring($3::bytea FROM start FOR length)
+        FROM unnest($4::text[], $5::bigint[], $6::uuid[], $7::text[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[])
+             WITH ORDINALITY AS e(stream, revision, event_id, type, is_json, data_length, start, length, n))
+    INSERT INTO eventstore.links (stream, revision, position)
+    SELECT * FROM unnest($12::text[], $13::bigint[], $14::bigint[])`,
 };
 
 /**
@@ -78,6 +86,7 @@ export class LogWriter {
   private client: pg.Client | undefined;
   private readonly streams = new BoundedMap<StreamState>(CACHED_STREAMS);
   private readonly recentIds = new BoundedMap<KnownEvent>(RECENT_IDS);
+  private readonly linkHeads = new BoundedMap<number>(CACHED_LINK_HEADS);
   private lastCreatedMs = 0;
   /** Backend of the current session, or of the last one. */
   private pid = 0;
@@ -91,7 +100,7 @@ export class LogWriter {
     private readonly databaseUrl: string,
     private readonly logger: Logger,
     /** Called after each commit, before the appends are answered. */
-    private readonly onCommitted: (events: readonly StoredEvent[]) => void,
+    private readonly onCommitted: (events: readonly StoredEvent[], links: readonly Link[]) => void,
     /** Called when the log moved on without us seeing it: a commit whose answer was lost with the session. */
     private readonly onJump: (head: number) => void,
   ) {}
@@ -104,6 +113,7 @@ export class LogWriter {
   async start(client: pg.Client): Promise<void> {
     this.streams.clear();
     this.recentIds.clear();
+    this.linkHeads.clear();
     this.pid = await backendPid(client);
     const head = await readHead(client);
     const ids = await client.query<{ event_id: string; stream: string; revision: string; position: string }>(
@@ -153,6 +163,18 @@ export class LogWriter {
     return state;
   }
 
+  /** Last committed revision of a link stream, -1 when it is empty. */
+  async linkHead(stream: string, queryable: Pick<pg.Pool, 'query'>): Promise<number> {
+    const cached = this.linkHeads.get(stream);
+    if (cached !== undefined) return cached;
+    const before = this.head;
+    const head = (await readLinkHeads(queryable, [stream])).get(stream) ?? -1;
+    const newer = this.linkHeads.get(stream);
+    if (newer !== undefined) return newer;
+    if (this.head === before && this.client !== undefined) this.linkHeads.set(stream, head);
+    return head;
+  }
+
   private async run(): Promise<void> {
     while (this.queue.length > 0) {
       const client = this.client;
@@ -161,7 +183,10 @@ export class LogWriter {
       let group: Group;
       try {
         group = await this.decide(client, requests);
-        if (group.events.length > 0) await this.insert(client, group);
+        if (group.events.length > 0) {
+          await this.link(client, group);
+          await this.insert(client, group);
+        }
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
         this.logger.error({ err: error, appends: requests.length }, 'a group of appends failed');
@@ -201,6 +226,8 @@ export class LogWriter {
       states: new Map(),
       ids: new Map(),
       events: [],
+      links: [],
+      linkHeads: new Map(),
       answers: [],
     };
     await this.loadStates(client, requests);
@@ -399,8 +426,22 @@ export class LogWriter {
     return Number(result.rows[0]?.position ?? 0);
   }
 
+  /** Gives every event its places in the link streams of the system projections. */
+  private async link(client: pg.Client, group: Group): Promise<void> {
+    const places = group.events.flatMap((event) =>
+      linkStreamsOf({ ...event, deletes: deletedStream(event) }).map((stream) => ({ stream, event })),
+    );
+    const missing = new Set(places.map(({ stream }) => stream).filter((s) => this.linkHeads.get(s) === undefined));
+    const loaded = missing.size === 0 ? new Map<string, number>() : await readLinkHeads(client, [...missing]);
+    for (const { stream, event } of places) {
+      const head = group.linkHeads.get(stream) ?? this.linkHeads.get(stream) ?? loaded.get(stream) ?? -1;
+      group.linkHeads.set(stream, head + 1);
+      group.links.push({ stream, revision: head + 1, event });
+    }
+  }
+
   private async insert(client: pg.Client, group: Group): Promise<void> {
-    const { events } = group;
+    const { events, links } = group;
     const starts: number[] = [];
     const lengths: number[] = [];
     let at = 1;
@@ -423,6 +464,9 @@ export class LogWriter {
         `{${events.map((event) => event.data.length).join()}}`,
         `{${starts.join()}}`,
         `{${lengths.join()}}`,
+        textArray(links.map((link) => link.stream)),
+        `{${links.map((link) => link.revision).join()}}`,
+        `{${links.map((link) => link.event.position).join()}}`,
       ],
     });
   }
@@ -430,6 +474,7 @@ export class LogWriter {
   private publish(group: Group): void {
     for (const [base, state] of group.states) this.streams.set(base, state);
     for (const [id, known] of group.ids) this.recentIds.set(id, known);
+    for (const [stream, head] of group.linkHeads) this.linkHeads.set(stream, head);
     if (group.events.length > 0) {
       this.head = group.base + group.events.length;
       this.stats.events += group.events.length;
@@ -444,6 +489,7 @@ export class LogWriter {
           type,
           frame,
         })),
+        group.links,
       );
     }
     this.stats.appends += group.answers.length;
@@ -495,6 +541,13 @@ export class LogWriter {
     this.client = undefined;
     await client?.end().catch(() => undefined);
   }
+}
+
+/** The stream that an event deletes, for good or softly. */
+function deletedStream(event: WrittenEvent): string | undefined {
+  if (!isMetadataStream(event.stream)) return event.type === SYSTEM_EVENT.streamDeleted ? event.stream : undefined;
+  const softly = event.type === SYSTEM_EVENT.metadata && parseStreamMetadata(event.data).truncateBefore === 'deleted';
+  return softly ? baseStreamOf(event.stream) : undefined;
 }
 
 /** A Postgres array literal. */
