@@ -9,6 +9,6 @@ export * from './transcode.js';
 export * from './range.js';
 export * from './serve.js';
 export * from './signedUrl.js';
-export * from './ffmpeg.js';
+export * from './ffmpeg/index.js';
 export * from './hls.js';
 export * from './ladder.js';

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { runFfprobe, type RunLimits } from './ffmpeg.js';
+import { runFfprobe, type RunLimits } from './ffmpeg/index.js';
 import { fail, ok, type Result } from './result.js';
 import { sniffFile, type Container, type MediaKind, type Sniffed } from './sniff.js';
 import { RATES, formatTimecode, parseTimecode, rational as reduced, sameRate, type Rate } from './timecode.js';

@@ -6,7 +6,7 @@
  */
 import { copyFile, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { runFfmpeg, type RunLimits } from './ffmpeg.js';
+import { runFfmpeg, type RunLimits } from './ffmpeg/index.js';
 import { unwrap } from './result.js';
 import { sniffFile } from './sniff.js';
 import { RATES, nominalRate, parseTimecode, rateText, supportsDropFrame, type Rate } from './timecode.js';

@@ -2,7 +2,7 @@ import { copyFile, cp, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LocalBlobStore, hashFile } from './blobs.js';
-import { runFfmpeg, runFfprobe } from './ffmpeg.js';
+import { runFfmpeg, runFfprobe } from './ffmpeg/index.js';
 import { parseMediaPlaylist } from './hls.js';
 import { probe } from './probe.js';
 import { unwrap } from './result.js';

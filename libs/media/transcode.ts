@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { BlobHashSchema, type BlobHash, type BlobRef, type BlobStore } from './blobs.js';
-import { ffmpegCapabilities, runFfmpeg, type RunOutcome } from './ffmpeg.js';
+import { ffmpegCapabilities, runFfmpeg, type RunOutcome } from './ffmpeg/index.js';
 import { masterPlaylist, parseMediaPlaylist, spriteCues, type MediaPlaylist } from './hls.js';
 import { planReview, type PlannedFile, type ReviewPlan } from './ladder.js';
 import { packetTimes, type MediaInfo } from './probe.js';

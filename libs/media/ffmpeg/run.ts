@@ -9,8 +9,8 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
-import { fail, ok, type MediaError, type Result } from './result.js';
-import type { Demuxer } from './sniff.js';
+import { fail, ok, type MediaError, type Result } from '../result.js';
+import type { Demuxer } from '../sniff.js';
 
 /** A file we did not write ourselves: opened with its sniffed demuxer and nothing else. */
 export interface FileInput {
@@ -81,13 +81,17 @@ const REASON_LINES = 3;
 
 let binaries = { ffmpeg: 'ffmpeg', ffprobe: 'ffprobe' };
 
-/** Uses other programs than those on the PATH. */
+/** Uses other programs than those on the PATH. What was known about the earlier ones is asked again. */
 export function useFfmpeg(paths: { ffmpeg?: string; ffprobe?: string }): void {
   binaries = { ...binaries, ...paths };
-  capabilities = undefined;
 }
 
-/** Runs ffmpeg. Refusals: FFMPEG_FAILED, FFMPEG_MISSING, MEDIA_TIMEOUT, MEDIA_STALLED, MEDIA_CANCELLED. */
+/** The programs in use: object identity changes with {@link useFfmpeg}, so that what is known about them can be kept per object. */
+export function ffmpegPrograms(): { readonly ffmpeg: string; readonly ffprobe: string } {
+  return binaries;
+}
+
+/** Runs ffmpeg. Refusals: FFMPEG_FAILED, FFMPEG_MISSING, DISK_FULL, MEDIA_TIMEOUT, MEDIA_STALLED, MEDIA_CANCELLED. */
 export function runFfmpeg(job: FfmpegJob): Promise<Result<RunOutcome>> {
   const threads = job.threads === undefined ? [] : ['-threads', String(job.threads)];
   const args = [
@@ -109,6 +113,12 @@ export function runFfmpeg(job: FfmpegJob): Promise<Result<RunOutcome>> {
 export function runFfprobe(job: FfprobeJob): Promise<Result<RunOutcome>> {
   const args = ['-hide_banner', '-loglevel', 'level+warning', ...job.args, ...inputArguments(job.input)];
   return run(binaries.ffprobe, args, job, { withProgress: false, hide: pathsOf([job.input]) });
+}
+
+/** What ffmpeg prints for one flag, for instance `-encoders`. Nothing is opened. */
+export function askFfmpeg(flags: readonly string[], limits: RunLimits = {}): Promise<Result<RunOutcome>> {
+  const args = ['-hide_banner', '-loglevel', 'error', ...flags];
+  return run(binaries.ffmpeg, args, { timeoutMs: 20_000, ...limits }, { withProgress: false, hide: [] });
 }
 
 const WIDENING = new Set([
@@ -227,6 +237,8 @@ function run(binary: string, args: string[], limits: RunLimits, extras: RunExtra
       if (code === 127 && messages.errors.length === 0)
         return finish(fail('FFMPEG_MISSING', `${name} is not installed.`));
       if (code !== 0) {
+        if (messages.errors.some((line) => /No space left on device|Disk quota exceeded/.test(line)))
+          return finish(fail('DISK_FULL', `${name} could not write: the disk is full.`, reason));
         return finish(
           fail('FFMPEG_FAILED', `${name} ended with ${signal ?? `exit code ${code}`}.`, reason || messages.tail()),
         );
@@ -331,42 +343,4 @@ class Messages {
 function keep(list: string[], message: string): void {
   list.push(message);
   if (list.length > MAX_MESSAGES) list.splice(MAX_MESSAGES / 2, 1);
-}
-
-export interface FfmpegCapabilities {
-  /** `5.1.9-0+deb12u1`. */
-  readonly version: string;
-  readonly encoders: ReadonlySet<string>;
-  readonly filters: ReadonlySet<string>;
-}
-
-let capabilities: Promise<Result<FfmpegCapabilities>> | undefined;
-
-/** What this ffmpeg can do; asked once per process. FFMPEG_MISSING or FFMPEG_FAILED. */
-export function ffmpegCapabilities(): Promise<Result<FfmpegCapabilities>> {
-  return (capabilities ??= readCapabilities().then((result) => {
-    if (!result.ok) capabilities = undefined;
-    return result;
-  }));
-}
-
-async function readCapabilities(): Promise<Result<FfmpegCapabilities>> {
-  const ask = (flag: string) =>
-    run(
-      binaries.ffmpeg,
-      ['-hide_banner', '-loglevel', 'error', flag],
-      { timeoutMs: 20_000 },
-      { withProgress: false, hide: [] },
-    );
-  const [version, encoders, filters] = await Promise.all([ask('-version'), ask('-encoders'), ask('-filters')]);
-  if (!version.ok) return version;
-  if (!encoders.ok) return encoders;
-  if (!filters.ok) return filters;
-  const names = (text: string, column: RegExp) =>
-    new Set(text.split('\n').flatMap((line) => column.exec(line)?.[1] ?? []));
-  return ok({
-    version: /^ffmpeg version (\S+)/.exec(version.value.stdout.toString())?.[1] ?? 'unknown',
-    encoders: names(encoders.value.stdout.toString(), /^ [VAS][A-Z.]{5} (\S+)/),
-    filters: names(filters.value.stdout.toString(), /^ [A-Z.]{2,3} (\S+) +\S+->\S+/),
-  });
 }

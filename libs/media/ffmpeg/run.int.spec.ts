@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ffmpegCapabilities, inputArguments, runFfmpeg, runFfprobe, useFfmpeg, type FfmpegProgress } from './ffmpeg.js';
-import { probe } from './probe.js';
-import type { Demuxer } from './sniff.js';
-import { makeClip } from './testmedia.js';
+import { ffmpegCapabilities, inputArguments, runFfmpeg, runFfprobe, useFfmpeg, type FfmpegProgress } from './index.js';
+import { probe } from '../probe.js';
+import type { Demuxer } from '../sniff.js';
+import { makeClip } from '../testmedia.js';
 
 let folder: string;
 let secret: string;
@@ -20,6 +21,20 @@ beforeAll(async () => {
 });
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** A program in ffmpeg's place for the time of a call. */
+async function standIn(script: string): Promise<<T>(use: () => Promise<T>) => Promise<T>> {
+  const file = join(folder, `ffmpeg-${randomUUID()}`);
+  await writeFile(file, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  return async (use) => {
+    useFfmpeg({ ffmpeg: file });
+    try {
+      return await use();
+    } finally {
+      useFfmpeg({ ffmpeg: 'ffmpeg' });
+    }
+  };
+}
 
 /** Decodes with a bare ffmpeg; empty when it can't. */
 async function frameSum(input: string[]): Promise<string> {
@@ -131,16 +146,34 @@ test('endless output and endless complaints stay bounded', async () => {
     maxStdoutBytes: 1 << 20,
   });
   expect(run).toMatchObject({ error: { code: 'FFMPEG_FAILED' } });
-  const broken = join(folder, 'broken.mp4');
-  const bytes = await readFile(secret);
-  const { size } = await stat(secret);
-  for (let at = size >> 1; at < size; at += 11) bytes[at] = bytes[at]! ^ 0x55;
-  await writeFile(broken, bytes);
-  const decoded = await runFfmpeg({ inputs: [{ path: broken, demuxer: 'mov' }], output: nowhere });
-  if (decoded.ok) {
-    expect(decoded.value.errors.length).toBeGreaterThan(0);
-    expect(decoded.value.errors.length).toBeLessThanOrEqual(40);
-  }
+  const complaining = await standIn(
+    'i=0; while [ $i -lt 20000 ]; do echo "[x @ 0x1] [error] wrong $i" >&2; i=$((i+1)); done; exit 1',
+  );
+  const complained = await complaining(() => runFfmpeg({ inputs: [endless], output: nowhere }));
+  expect(complained).toMatchObject({
+    error: { code: 'FFMPEG_FAILED', reason: 'x: wrong 19997; x: wrong 19998; x: wrong 19999' },
+  });
+  const dumping = await standIn('head -c 50000000 /dev/zero | tr "\\0" x >&2; exit 1');
+  const dumped = await dumping(() => runFfmpeg({ inputs: [endless], output: nowhere }));
+  expect(dumped).toMatchObject({ error: { code: 'FFMPEG_FAILED' } });
+  expect(dumped.ok ? '' : dumped.error.reason!.length).toBeLessThan(2000);
+});
+
+test('a full disk is told as such', async () => {
+  const run = await runFfmpeg({ inputs: [endless], output: ['-frames:v', '50', '-f', 'rawvideo', 'file:/dev/full'] });
+  expect(run).toMatchObject({ error: { code: 'DISK_FULL', reason: expect.stringContaining('No space left') } });
+});
+
+test('threads and niceness reach the process', async () => {
+  const record = join(folder, 'record');
+  const recording = await standIn(`{ nice; echo "$@"; } > ${record}; exec ffmpeg "$@"`);
+  const job = { inputs: [{ path: secret, demuxer: 'mov' as const }], output: nowhere, threads: 1, nice: 7 };
+  expect((await recording(() => runFfmpeg(job))).ok).toBe(true);
+  const [nice, args] = (await readFile(record, 'utf8')).split('\n');
+  expect(nice).toBe('7');
+  expect(args).toMatch(
+    /-filter_complex_threads 1 .*-threads 1 -f mov -format_whitelist mov -protocol_whitelist file -i file:/,
+  );
 });
 
 test('a machine without ffmpeg is told so', async () => {

@@ -1,0 +1,3 @@
+export * from './run.js';
+export * from './capabilities.js';
+export * from './encoders.js';
