@@ -61,6 +61,14 @@ export const ROOMS: readonly Room[] = [
     packages: ['typeorm', 'reflect-metadata', 'pg'],
     node: ['crypto'],
   },
+  {
+    name: 'libs/ledger',
+    path: lib('ledger'),
+    // It hashes what any server gives, known to the catalogue or not: past our own door to the log.
+    rooms: [lib('postgres')],
+    packages: ['@kurrent/kurrentdb-client', 'zod'],
+    node: 'any',
+  },
   { name: 'libs/jobs', path: lib('jobs'), rooms: [lib('postgres')], packages: 'any', node: 'any' },
   { name: 'apps/eventstore', path: '^apps/eventstore/', rooms: [], packages: 'any', node: 'any' },
   { name: 'apps/api', path: '^apps/api/', rooms: [LIBS], packages: 'any', node: 'any' },

@@ -93,6 +93,8 @@ describe('the rules', () => {
     ['libs/read-models/a.ts', '#libs/domain/index.js', 'libs/read-models: rooms'],
     ['libs/read-models/b.ts', 'express', 'libs/read-models: packages'],
     ['libs/jobs/a.ts', '#libs/events/catalogue/index.js', 'libs/jobs: rooms'],
+    ['libs/ledger/a.ts', '#libs/events/log/index.js', 'libs/ledger: rooms'],
+    ['libs/ledger/b.ts', 'pg', 'libs/ledger: packages'],
     ['libs/application/a.ts', '#libs/jobs/index.js', 'libs/application: rooms'],
     ['libs/media/b.ts', '#apps/api/index.js', 'libs/media: rooms'],
     ['apps/eventstore/a.ts', '#libs/postgres/index.js', 'apps/eventstore: rooms'],
