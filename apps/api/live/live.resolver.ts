@@ -40,9 +40,8 @@ import {
 } from '../review/types.js';
 import { versionById } from '../review/review.resolver.js';
 import { Deliverable, Project, Stage } from '../production/types.js';
-import { visible } from '../production/production.resolver.js';
 import { User } from '../identity/types.js';
-import { seesProjectIn } from '../platform/access.js';
+import { seesProjectIn, visible } from '../platform/access.js';
 import { Changes, isOn, type Topic } from '../platform/changes.js';
 import { AtLeastArgs } from '../platform/connections.js';
 import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';

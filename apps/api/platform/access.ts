@@ -117,3 +117,15 @@ export async function seesProjectIn(
     })
     .load(project.projectId);
 }
+
+/** A row of a project that the viewer may see, or null: what one may not see does not exist. */
+export async function visible<T extends { organisationId: string }>(
+  read: ReadSession,
+  viewer: Viewer,
+  row: T | null,
+  projectId: (row: T) => string,
+): Promise<T | null> {
+  if (!row) return null;
+  const seen = await seesProjectIn(read, viewer, { projectId: projectId(row), organisationId: row.organisationId });
+  return seen ? row : null;
+}

@@ -27,12 +27,11 @@ import {
   UserRow,
 } from '#libs/read-models/index.js';
 import { User } from '../identity/types.js';
-import { Access, seesProjectIn } from '../platform/access.js';
+import { Access, visible } from '../platform/access.js';
 import { Commands, refusedPayload, type MutationResult } from '../platform/commands.js';
 import { AtLeastArgs, PageArgs, PageAtLeastArgs, pageOf, type Page } from '../platform/connections.js';
-import { requirePermission, viewerOf, type RequestContext, type Viewer } from '../platform/context.js';
+import { requirePermission, viewerOf, type RequestContext } from '../platform/context.js';
 import { StageStateEnum } from '../platform/enums.js';
-import type { ReadSession } from '../platform/read-store.js';
 import {
   ApprovalPolicy,
   ApprovalPolicyInput,
@@ -77,18 +76,6 @@ const fromPolicy = (input: ApprovalPolicyInput | null | undefined): Policy => {
 
 const notFound = (what: string, field: string): Refusal =>
   refuse('NOT_FOUND', `There is no such ${what}.`, { path: [field] });
-
-/** A row of a project that the viewer may see, or null: what one may not see does not exist. */
-export async function visible<T extends { organisationId: string }>(
-  read: ReadSession,
-  viewer: Viewer,
-  row: T | null,
-  projectId: (row: T) => string,
-): Promise<T | null> {
-  if (!row) return null;
-  const seen = await seesProjectIn(read, viewer, { projectId: projectId(row), organisationId: row.organisationId });
-  return seen ? row : null;
-}
 
 @Resolver(() => PipelineTemplate)
 export class PipelineTemplateResolver {

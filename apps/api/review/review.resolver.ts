@@ -29,14 +29,13 @@ import {
   VersionStackRow,
 } from '#libs/read-models/index.js';
 import { User } from '../identity/types.js';
-import { Access } from '../platform/access.js';
+import { Access, visible } from '../platform/access.js';
 import { Commands, refusedPayload, unavailable, type MutationResult } from '../platform/commands.js';
 import { AtLeastArgs, PageArgs, pageOf, type Page } from '../platform/connections.js';
 import { requirePermission, viewerOf, type RequestContext } from '../platform/context.js';
 import type { ReadSession } from '../platform/read-store.js';
 import { GenericRefusal } from '../platform/refusals.js';
 import { UPLOADS } from '../platform/tokens.js';
-import { visible } from '../production/production.resolver.js';
 import { Stage } from '../production/types.js';
 import { MediaUrls } from './media-urls.js';
 import { toMediaFacts } from './media-facts.js';
