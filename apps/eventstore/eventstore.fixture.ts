@@ -76,6 +76,7 @@ export async function forkStore(databaseUrl: string): Promise<StoreProcess> {
       EVENTSTORE_DATABASE_URL: databaseUrl,
       EVENTSTORE_PORT: '0',
       EVENTSTORE_HTTP_PORT: '0',
+      EVENTSTORE_INSECURE: 'true',
       EVENTSTORE_LOG_LEVEL: 'error',
     },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

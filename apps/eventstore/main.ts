@@ -1,7 +1,18 @@
+import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { StartRefused } from './errors.js';
+import { ensureIdentity, type Identity } from './security/certificate.js';
 import { startEventStoreServer } from './server.js';
-import { parseSettings } from './settings.js';
+import { parseSettings, type Settings } from './settings.js';
+
+function identityOf(tls: NonNullable<Settings['tls']>, host: string): Identity {
+  try {
+    if ('folder' in tls) return ensureIdentity(tls.folder, [...new Set([host, 'localhost', '127.0.0.1', '::1'])]);
+    return { certificate: readFileSync(tls.certificate), key: readFileSync(tls.key) };
+  } catch (error) {
+    throw new StartRefused('EVENTSTORE_SETTINGS_INVALID', `TLS: ${(error as Error).message}`, { cause: error });
+  }
+}
 
 async function main(): Promise<void> {
   const settings = parseSettings(process.env);
@@ -9,7 +20,13 @@ async function main(): Promise<void> {
   // A launcher that dies while we start would otherwise leave an orphan.
   const abandon = () => process.exit(1);
   process.once('disconnect', abandon);
-  const server = await startEventStoreServer({ ...settings, logger });
+  const { security, tls, ...rest } = settings;
+  const server = await startEventStoreServer({
+    ...rest,
+    ...(security && { security }),
+    ...(tls && { tls: identityOf(tls, settings.host) }),
+    logger,
+  });
   process.off('disconnect', abandon);
 
   const stop = (reason: string) => {

@@ -7,7 +7,12 @@ import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appe
 import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
 import { read } from './rpc/reads.js';
+import { Routes } from './rpc/routes.js';
 import { rpc } from './rpc/status.js';
+import { userDetails, userMethods } from './rpc/users.js';
+import { Accounts } from './security/accounts.js';
+import type { Identity } from './security/certificate.js';
+import { Guard } from './security/guard.js';
 import { assertDurable, connect, lockWriter, migrate } from './storage/database.js';
 import { EventLog } from './storage/event-log.js';
 
@@ -22,6 +27,15 @@ export type EventStoreServerOptions = {
   logger?: Logger;
   /** Bytes; default 1 MiB as the real server's. */
   maxAppendSize?: number;
+  /** Without it everybody may do everything, as on the real server when it runs `--insecure`. */
+  security?: {
+    /** Of the account `admin`, which gets it at each start. */
+    adminPassword: string;
+    /** Of the account `ops`, likewise; without it nobody can sign in as `ops` until an admin sets its password. */
+    opsPassword?: string;
+  };
+  /** Without it connections are in clear text. */
+  tls?: Identity;
   /** Milliseconds to wait for another server to give up the database. Default 10 s. */
   lockWaitMs?: number;
 };
@@ -39,8 +53,6 @@ const WRITE_TIMEOUT_MS = 10_000;
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024;
 
 const SHUTDOWN_MS = 500;
-
-const asIs = (bytes: Buffer): Buffer => bytes;
 
 /**
  * Starts the event store on a database of its own schema `eventstore`. Refuses with a `StartRefused` when the database
@@ -62,6 +74,8 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     );
   });
   const log = new EventLog(databaseUrl, logger);
+  const accounts = new Accounts(log, logger);
+  const guard = new Guard(log, options.security ? accounts : undefined);
   /** Streaming calls being served. */
   const open = new Set<FrameSink>();
   let grpcPort = 0;
@@ -74,19 +88,26 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     await lockWriter(client, lockWaitMs);
     await migrate(client);
     await log.writer.start(client);
+    const { security } = options;
+    if (security) await accounts.ensureStandard(security.adminPassword, security.opsPassword);
 
+    const routes = new Routes(server, guard);
     const streams = '/event_store.client.streams.Streams';
-    server.register(`${streams}/Read`, read(log, open), asIs, asIs, 'serverStream');
-    server.register(`${streams}/Append`, append(log.writer, limits), asIs, asIs, 'clientStream');
-    server.register(`${streams}/BatchAppend`, batchAppend(log.writer, limits, open), asIs, asIs, 'bidi');
-    server.register(`${streams}/Delete`, deleteStream('delete', log.writer, limits), asIs, asIs, 'unary');
-    server.register(`${streams}/Tombstone`, deleteStream('tombstone', log.writer, limits), asIs, asIs, 'unary');
+    routes.serverStream(`${streams}/Read`, 'anyone', read(log, guard, open));
+    routes.clientStream(`${streams}/Append`, 'anyone', append(log.writer, guard, limits));
+    routes.bidi(`${streams}/BatchAppend`, 'anyone', batchAppend(log.writer, guard, limits, open));
+    routes.unary(`${streams}/Delete`, 'anyone', deleteStream('delete', log.writer, guard, limits));
+    routes.unary(`${streams}/Tombstone`, 'anyone', deleteStream('tombstone', log.writer, guard, limits));
+    const users = '/event_store.client.users.Users';
+    for (const [name, { requires, serve }] of Object.entries(userMethods(accounts)))
+      routes.unary(`${users}/${name}`, requires, serve);
+    routes.serverStream(`${users}/Details`, 'authenticated', userDetails(accounts));
     const features = '/event_store.client.server_features.ServerFeatures/GetSupportedMethods';
-    server.register(features, supportedMethods(), asIs, asIs, 'unary');
+    routes.unary(features, 'anyone', supportedMethods());
     const nodeGossip = gossip(randomUUID(), host, () => grpcPort);
-    server.register('/event_store.client.gossip.Gossip/Read', nodeGossip, asIs, asIs, 'unary');
+    routes.unary('/event_store.client.gossip.Gossip/Read', 'anyone', nodeGossip);
 
-    grpcPort = await bind(server, host, port);
+    grpcPort = await bind(server, host, port, options.tls);
     const http = await startHttp(log, host, httpPort).catch((error: unknown) => {
       throw portUnavailable(host, httpPort, error);
     });
@@ -120,9 +141,12 @@ async function shutdown(server: Server): Promise<void> {
   clearTimeout(impatience);
 }
 
-function bind(server: Server, host: string, port: number): Promise<number> {
+function bind(server: Server, host: string, port: number, tls: Identity | undefined): Promise<number> {
+  const credentials = tls
+    ? ServerCredentials.createSsl(null, [{ cert_chain: tls.certificate, private_key: tls.key }])
+    : ServerCredentials.createInsecure();
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+    server.bindAsync(`${host}:${port}`, credentials, (error, bound) => {
       if (error) reject(portUnavailable(host, port, error));
       else resolve(bound);
     });

@@ -4,15 +4,33 @@ import { parseSettings } from './settings.js';
 const url = 'postgres://user:secret@127.0.0.1:5432/log';
 
 describe('parseSettings', () => {
-  it('needs only the database', () => {
-    expect(parseSettings({ EVENTSTORE_DATABASE_URL: url })).toEqual({
+  it('needs only the database and a password', () => {
+    expect(parseSettings({ EVENTSTORE_DATABASE_URL: url, EVENTSTORE_ADMIN_PASSWORD: 'changeit' })).toEqual({
       databaseUrl: url,
       host: '127.0.0.1',
       port: 2113,
       httpPort: 2114,
       maxAppendSize: 1_048_576,
       logLevel: 'info',
+      security: { adminPassword: 'changeit' },
+      tls: undefined,
     });
+  });
+
+  it('lets nobody in without a password unless told to, and never beyond this machine without TLS', () => {
+    const parse = (env: Record<string, string>) => parseSettings({ EVENTSTORE_DATABASE_URL: url, ...env });
+    expect(() => parse({})).toThrow(/EVENTSTORE_ADMIN_PASSWORD: is required/);
+    expect(parse({ EVENTSTORE_INSECURE: 'true' }).security).toBeUndefined();
+    const everywhere = { EVENTSTORE_HOST: '0.0.0.0' };
+    expect(() => parse({ ...everywhere, EVENTSTORE_INSECURE: 'true' })).toThrow(/EVENTSTORE_HOST/);
+    expect(() => parse({ ...everywhere, EVENTSTORE_ADMIN_PASSWORD: 'changeit' })).toThrow(/EVENTSTORE_HOST/);
+    const secured = { ...everywhere, EVENTSTORE_ADMIN_PASSWORD: 'changeit', EVENTSTORE_TLS_FOLDER: '/x' };
+    expect(parse(secured).tls).toEqual({ folder: '/x' });
+    expect(() => parse({ ...secured, EVENTSTORE_TLS_CERTIFICATE: '/c' })).toThrow(
+      /come together[^]*exclude each other/,
+    );
+    expect(() => parse({ EVENTSTORE_INSECURE: 'true', EVENTSTORE_ADMIN_PASSWORD: 'changeit' })).toThrow(/exclude/);
+    expect(() => parse({ EVENTSTORE_ADMIN_PASSWORD: 'short' })).toThrow(/at least 8/);
   });
 
   it('names every variable that is wrong, and no secret', () => {

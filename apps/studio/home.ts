@@ -31,6 +31,8 @@ export interface RunInfo {
   pid: number;
   startedAt: string;
   url?: string;
+  /** Connection string of the event store, with credentials. */
+  eventStore?: string;
 }
 
 export interface Home {
@@ -39,6 +41,8 @@ export interface Home {
   id: string;
   secrets: Secrets;
   postgres: string;
+  /** Certificate of the embedded event store, made by itself; clients trust `ca.pem` in it. */
+  eventStoreTls: string;
   logs: string;
   /** Version the home had before this opening migrated it; equal to the current one when nothing was to do. */
   openedFrom: number;
@@ -62,7 +66,17 @@ interface Marker {
   createdAt: string;
 }
 
-const OURS = ['home.json', 'secrets.json', 'postgres', 'blobs', 'logs', 'launcher.lock', 'launcher.json', 'demo.json'];
+const OURS = [
+  'home.json',
+  'secrets.json',
+  'postgres',
+  'eventstore-tls',
+  'blobs',
+  'logs',
+  'launcher.lock',
+  'launcher.json',
+  'demo.json',
+];
 
 function writeMarker(path: string, marker: Marker): void {
   const part = join(path, `home.json.${randomBytes(4).toString('hex')}`);
@@ -127,6 +141,7 @@ export function openHome(where: string): Home {
       id: marker.id,
       secrets,
       postgres: join(path, 'postgres'),
+      eventStoreTls: join(path, 'eventstore-tls'),
       logs: join(path, 'logs'),
       openedFrom: marker.version,
       note: (info) => {

@@ -10,6 +10,7 @@ import { isAlive } from '#libs/postgres/index.js';
 import { build } from '../../scripts/build.mjs';
 import { ensureBuilt, ROOT } from '../../test/support/build.js';
 import { temporaryHome } from '../../test/support/stack.js';
+import { runningLauncher } from './home.js';
 import { SERVICES } from './stack.js';
 
 const present = SERVICES.filter((name) => existsSync(join(ROOT, 'apps', name, 'main.ts')));
@@ -82,16 +83,16 @@ function start(
   return { child, output: () => output, ready, exit };
 }
 
-const eventStoreUrl = (output: string): string => /kurrentdb:\/\/\S+/.exec(output)![0];
+const eventStoreUrl = (path: string): string => runningLauncher(path)!.eventStore!;
 
-async function append(output: string, stream: string): Promise<void> {
-  const client = KurrentDBClient.connectionString(eventStoreUrl(output));
+async function append(path: string, stream: string): Promise<void> {
+  const client = KurrentDBClient.connectionString(eventStoreUrl(path));
   await client.appendToStream(stream, jsonEvent({ type: 'TakeShot', data: { n: 1 } }));
   await client.dispose();
 }
 
-async function count(output: string, stream: string): Promise<number> {
-  const client = KurrentDBClient.connectionString(eventStoreUrl(output));
+async function count(path: string, stream: string): Promise<number> {
+  const client = KurrentDBClient.connectionString(eventStoreUrl(path));
   let n = 0;
   for await (const _ of client.readStream(stream)) n++;
   await client.dispose();
@@ -103,7 +104,7 @@ describe('npm start', () => {
     const path = home();
     const first = start(path);
     await first.ready;
-    await append(first.output(), 'studio-1');
+    await append(path, 'studio-1');
     expect(statSync(join(path, 'secrets.json')).mode & 0o777).toBe(0o600);
     expect(processesOf(path).length).toBeGreaterThan(present.length);
     first.child.kill('SIGINT');
@@ -115,7 +116,7 @@ describe('npm start', () => {
     const second = start(path);
     await second.ready;
     expect(Date.now() - again).toBeLessThan(20_000);
-    expect(await count(second.output(), 'studio-1')).toBe(1);
+    expect(await count(path, 'studio-1')).toBe(1);
     second.child.kill('SIGTERM');
     expect(await second.exit).toBe(0);
     expect(processesOf(path)).toEqual([]);
@@ -125,7 +126,7 @@ describe('npm start', () => {
     const path = home();
     const first = start(path);
     await first.ready;
-    await append(first.output(), 'studio-1');
+    await append(path, 'studio-1');
     first.child.kill('SIGKILL');
     await first.exit;
     const services = (): string[] => processesOf(path).filter((line) => !line.includes('postgres'));
@@ -136,16 +137,17 @@ describe('npm start', () => {
     const second = start(path);
     await second.ready;
     expect(second.output()).toMatch(/taking over the database server left running/);
-    expect(await count(second.output(), 'studio-1')).toBe(1);
+    expect(await count(path, 'studio-1')).toBe(1);
     second.child.kill('SIGINT');
     expect(await second.exit).toBe(0);
     expect(processesOf(path)).toEqual([]);
   });
 
   it('restarts a service that dies, on the same port', async () => {
-    const launcher = start(home());
+    const path = home();
+    const launcher = start(path);
     await launcher.ready;
-    await append(launcher.output(), 'studio-1');
+    await append(path, 'studio-1');
     const line = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' })
       .stdout.split('\n')
       .find((l) => l.includes(`${launcher.child.pid} `) && l.includes('eventstore'));
@@ -155,7 +157,7 @@ describe('npm start', () => {
       await sleep(50);
     }
     expect(launcher.output()).toContain('eventstore ended by itself (SIGKILL), starting it again');
-    expect(await count(launcher.output(), 'studio-1')).toBe(1);
+    expect(await count(path, 'studio-1')).toBe(1);
   });
 
   it('refuses a second launcher on the same home, and `stop` ends the first', async () => {
@@ -264,12 +266,12 @@ it('an older home is migrated', async () => {
     const moved = readFileSync(join(path, 'postgres', 'RELOCATED'), 'utf8').trim();
     cleanups.push(() => rmSync(moved, { recursive: true, force: true }));
     expect(launcher.output()).toContain(`its data lives in ${moved}`);
-    await append(launcher.output(), 'studio-1');
+    await append(path, 'studio-1');
     launcher.child.kill('SIGINT');
     expect(await launcher.exit).toBe(0);
     const again = start(path);
     await again.ready;
-    expect(await count(again.output(), 'studio-1')).toBe(1);
+    expect(await count(path, 'studio-1')).toBe(1);
     again.child.kill('SIGINT');
     expect(await again.exit).toBe(0);
     expect(processesOf(moved)).toEqual([]);

@@ -24,6 +24,7 @@ const USAGE = `picturelock <command>
          [--tests]      also what the tests need (a browser, Redis)
          [--quiet]      say only what is wrong
   torture, bench        fault rounds and figures (see test/bench)
+  log-url               connection string of the running event store, with the operator's credentials: keep it secret
   setup-token           what the mutation foundOrganisation asks for: it proves that this installation is yours
   version
 
@@ -41,6 +42,9 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
         return await stop(loadSettings(process.env));
       case 'doctor':
         return await doctor(loadSettings(process.env), rest);
+      case 'log-url':
+        process.stdout.write(`${logUrl(loadSettings(process.env))}\n`);
+        return 0;
       case 'setup-token':
         process.stdout.write(`${installationToken(loadSettings(process.env))}\n`);
         return 0;
@@ -60,6 +64,13 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
     process.stderr.write(`\n${(error as Error).message}\n`);
     return 1;
   }
+}
+
+/** @throws Error when nothing runs */
+function logUrl({ home }: Settings): string {
+  const url = runningLauncher(home)?.eventStore;
+  if (!url) throw new Error(`Picturelock does not run on ${home}: start it, its event store has no address otherwise`);
+  return url;
 }
 
 /** @throws Error when this installation has no master key yet */

@@ -185,8 +185,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         EVENTSTORE_PORT: String(port),
         EVENTSTORE_HTTP_PORT: String(httpPort),
         EVENTSTORE_LOG_LEVEL: settings.logLevel,
+        // Stock clients send credentials over TLS only.
+        EVENTSTORE_ADMIN_PASSWORD: home.secrets.eventStorePassword,
+        EVENTSTORE_TLS_FOLDER: home.eventStoreTls,
       };
-      urls.eventStore = `kurrentdb://${loopback}:${port}?tls=false`;
+      const authority = encodeURIComponent(join(home.eventStoreTls, 'ca.pem'));
+      const credentials = `admin:${home.secrets.eventStorePassword}`;
+      urls.eventStore = `kurrentdb://${credentials}@${loopback}:${port}?tls=true&tlsCaFile=${authority}`;
       urls.eventStoreHttp = `http://${loopback}:${httpPort}`;
     }
     let apiPort = settings.api.port;
@@ -273,7 +278,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
     trim = setInterval(() => supervised.forEach((service) => service.trimLog()), 60_000);
     trim.unref();
-    home.note({ pid: process.pid, startedAt: new Date().toISOString(), ...(urls.public ? { url: urls.public } : {}) });
+    home.note({
+      pid: process.pid,
+      startedAt: new Date().toISOString(),
+      eventStore: urls.eventStore,
+      ...(urls.public ? { url: urls.public } : {}),
+    });
     return {
       home,
       settings,

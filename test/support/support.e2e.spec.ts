@@ -14,6 +14,7 @@ describe('startService', () => {
       EVENTSTORE_DATABASE_URL: database.url,
       EVENTSTORE_PORT: '0',
       EVENTSTORE_HTTP_PORT: '0',
+      EVENTSTORE_INSECURE: 'true',
     });
     try {
       expect(service.ready).toMatchObject({ type: 'ready', port: expect.any(Number), httpPort: expect.any(Number) });

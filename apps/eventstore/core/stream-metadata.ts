@@ -1,4 +1,5 @@
 /** Stream names and stream metadata as the protocol knows them. Pure. */
+import { parseAcl, type StreamAcl } from './acl.js';
 
 export type StreamMetadata = {
   maxCount?: number;
@@ -6,6 +7,7 @@ export type StreamMetadata = {
   maxAge?: number;
   /** First revision still readable; `'deleted'` marks a soft-deleted stream. */
   truncateBefore?: number | 'deleted';
+  acl?: StreamAcl;
 };
 
 export const SYSTEM_EVENT = { metadata: '$metadata', streamDeleted: '$streamDeleted' } as const;
@@ -51,8 +53,10 @@ export function parseStreamMetadata(data: Buffer): StreamMetadata {
     return {};
   }
   if (typeof raw !== 'object' || raw === null) return {};
-  const { $maxCount: maxCount, $maxAge: maxAge, $tb: truncateBefore } = raw as Record<string, unknown>;
+  const { $maxCount: maxCount, $maxAge: maxAge, $tb: truncateBefore, $acl } = raw as Record<string, unknown>;
+  const acl = parseAcl($acl);
   return {
+    ...(acl && { acl }),
     ...(isCount(maxCount) && { maxCount }),
     ...(isCount(maxAge) && { maxAge }),
     ...(isCount(truncateBefore) && {

@@ -285,6 +285,7 @@ export function deleteResponse(position: number): Buffer {
 export type BatchError =
   | { kind: 'wrong_expected_version'; expected: ExpectedRevision; current: number }
   | { kind: 'stream_deleted' }
+  | { kind: 'access_denied' }
   | { kind: 'timeout' }
   | { kind: 'max_append_size'; maximum: number }
   | { kind: 'bad_request'; message: string };
@@ -328,6 +329,8 @@ function describe(stream: string, error: BatchError): { code: number; message: s
       };
     case 'stream_deleted':
       return { code: 5, message: 'StreamDeleted', type: 'StreamDeleted', detail: bytesField(1, textField(3, stream)) };
+    case 'access_denied':
+      return { code: 7, message: 'AccessDenied', type: 'AccessDenied', detail: EMPTY };
     case 'timeout':
       return { code: 4, message: 'Timeout', type: 'Timeout', detail: EMPTY };
     case 'max_append_size':

@@ -17,6 +17,7 @@ import {
 } from '../protocol/append-messages.js';
 import type { ProposedEvent } from '../protocol/frames.js';
 import { MalformedMessage } from '../protocol/wire.js';
+import { type Guard, principalOf } from '../security/guard.js';
 import type { AppendResult, LogWriter } from '../storage/writer.js';
 import { FrameSink } from './call.js';
 import { isRpcError, rpc, type RpcError } from './status.js';
@@ -36,12 +37,13 @@ function asRpcError(error: unknown): RpcError {
 }
 
 /** Append: one client stream, one answer. */
-export function append(writer: LogWriter, limits: AppendLimits) {
+export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
   return (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     let options: (AppendOptions & { expected: ExpectedRevision }) | undefined;
     const events: ProposedEvent[] = [];
     let size = 0;
     let done = false;
+    let allowed: boolean | Promise<boolean> = false;
     const finish: typeof callback = (...answer) => {
       if (done) return;
       done = true;
@@ -54,6 +56,8 @@ export function append(writer: LogWriter, limits: AppendLimits) {
         if ('options' in content) {
           if (options !== undefined) throw rpc.invalidArgument('Options were sent twice.');
           options = { ...content.options, expected: content.options.expected ?? missingExpectation() };
+          allowed = guard.mayAccess(principalOf(call), 'write', options.stream);
+          if (allowed === false) throw rpc.accessDenied();
           const problem = streamNameProblem(options.stream);
           if (problem !== undefined) throw rpc.invalidArgument(problem);
           return;
@@ -74,21 +78,28 @@ export function append(writer: LogWriter, limits: AppendLimits) {
         return;
       }
       const { stream, expected } = options;
-      writer.submit({
-        kind: 'append',
-        stream,
-        expected,
-        events,
-        size,
-        deadline: deadlineOf(call.getDeadline(), limits),
-        cancelled: () => call.cancelled,
-        settle: (result) => {
-          if (result.result === 'written') finish(null, appendSuccess(result.revision, result.position));
-          else if (result.result === 'wrong_expected_revision')
-            finish(null, appendWrongExpectedVersion(expected, result.current));
-          else finish(refusal('Append', stream, expected, result));
-        },
-      });
+      const submit = () =>
+        writer.submit({
+          kind: 'append',
+          stream,
+          expected,
+          events,
+          size,
+          deadline: deadlineOf(call.getDeadline(), limits),
+          cancelled: () => call.cancelled,
+          settle: (result) => {
+            if (result.result === 'written') finish(null, appendSuccess(result.revision, result.position));
+            else if (result.result === 'wrong_expected_revision')
+              finish(null, appendWrongExpectedVersion(expected, result.current));
+            else finish(refusal('Append', stream, expected, result));
+          },
+        });
+      if (allowed === true) submit();
+      else
+        Promise.resolve(allowed).then(
+          (is) => (is ? submit() : finish(rpc.accessDenied())),
+          (error: unknown) => finish(rpc.unavailable(error instanceof Error ? error.message : String(error))),
+        );
     });
   };
 }
@@ -120,10 +131,11 @@ function refusal(
 }
 
 /** Delete (soft) and Tombstone (for good). */
-export function deleteStream(kind: 'delete' | 'tombstone', writer: LogWriter, limits: AppendLimits) {
+export function deleteStream(kind: 'delete' | 'tombstone', writer: LogWriter, guard: Guard, limits: AppendLimits) {
   return (call: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
-    try {
+    const run = async () => {
       const { stream, expected = missingExpectation() } = readDeleteMessage(call.request);
+      await guard.require(principalOf(call), 'delete', stream);
       const problem = streamNameProblem(stream);
       if (problem !== undefined) throw rpc.invalidArgument(problem);
       if (stream.startsWith('$$')) throw rpc.invalidArgument(`Metadata stream '${stream}' can't be deleted.`);
@@ -138,9 +150,8 @@ export function deleteStream(kind: 'delete' | 'tombstone', writer: LogWriter, li
           else callback(refusal('Delete', stream, expected, result));
         },
       });
-    } catch (error) {
-      callback(asRpcError(error));
-    }
+    };
+    run().catch((error: unknown) => callback(asRpcError(error)));
   };
 }
 
@@ -151,13 +162,15 @@ type PendingBatch = {
   deadline: number;
   events: ProposedEvent[];
   size: number;
+  /** Whether the caller may write to the stream; a promise while its metadata is read. */
+  allowed: true | Promise<boolean>;
 };
 
 /** A client may have begun at most this many appends on one call without finishing them. */
 const MAX_UNFINISHED = 10_000;
 
 /** BatchAppend: many appends over one call, each answered by its correlation id as soon as it is committed. */
-export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<FrameSink>) {
+export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimits, open: Set<FrameSink>) {
   return (call: ServerDuplexStream<Buffer, Buffer>): void => {
     const sink = new FrameSink(call, open);
     const pending = new Map<string, PendingBatch>();
@@ -165,6 +178,9 @@ export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<F
     let ended = false;
     let outgoing: Buffer[] = [];
     let paused = false;
+    const principal = principalOf(call);
+    /** Appends of one call keep their order although some wait for the list that allows them. */
+    let order: Promise<void> | undefined;
 
     // Answers of one commit go out as one write.
     const flush = () => {
@@ -206,6 +222,27 @@ export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<F
 
     const submit = (batch: PendingBatch) => {
       unanswered++;
+      if (batch.allowed === true && order === undefined) {
+        write(batch);
+        return;
+      }
+      const turn = (order ?? Promise.resolve()).then(async () => {
+        try {
+          if (await batch.allowed) {
+            write(batch);
+            return;
+          }
+          unanswered--;
+          refuse(batch.rawCorrelationId, batch.stream, { kind: 'access_denied' });
+        } catch (error) {
+          sink.fail(rpc.unavailable(error instanceof Error ? error.message : String(error)));
+        } finally {
+          if (order === turn) order = undefined;
+        }
+      });
+      order = turn;
+    };
+    const write = (batch: PendingBatch) => {
       writer.submit({
         kind: 'append',
         stream: batch.stream,
@@ -260,6 +297,13 @@ export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<F
             refuse(rawCorrelationId, options.stream, { kind: 'timeout' });
             return;
           }
+          const allowed = guard.mayAccess(principal, 'write', options.stream);
+          if (allowed === false) {
+            refuse(rawCorrelationId, options.stream, { kind: 'access_denied' });
+            return;
+          }
+          // Its failure is seen when it is awaited.
+          if (allowed !== true) allowed.catch(() => undefined);
           if (!pending.has(correlationId)) {
             pending.set(correlationId, {
               rawCorrelationId,
@@ -268,6 +312,7 @@ export function batchAppend(writer: LogWriter, limits: AppendLimits, open: Set<F
               deadline,
               events: [],
               size: 0,
+              allowed,
             });
           }
         }

@@ -10,6 +10,7 @@ import {
   type ReadRequest,
 } from '../protocol/read-messages.js';
 import { MalformedMessage } from '../protocol/wire.js';
+import { type Guard, principalOf } from '../security/guard.js';
 import type { EventLog, ReadableStream } from '../storage/event-log.js';
 import { eventKey, PAGE_EVENTS } from '../storage/reader.js';
 import { FrameSink } from './call.js';
@@ -24,10 +25,10 @@ export type Outlet = {
 };
 
 /** Read: finite reads and subscriptions, of streams and of `$all`. */
-export function read(log: EventLog, open: Set<FrameSink>) {
+export function read(log: EventLog, guard: Guard, open: Set<FrameSink>) {
   return (call: ServerWritableStream<Buffer, Buffer>): void => {
     const sink = new FrameSink(call, open);
-    void serve(log, call.request, sink).then(
+    void serve(log, guard, call, sink).then(
       () => sink.end(),
       (error: unknown) => sink.fail(asRpcError(error)),
     );
@@ -41,8 +42,15 @@ function asRpcError(error: unknown): RpcError {
   return rpc.unavailable(error instanceof Error ? error.message : String(error));
 }
 
-async function serve(log: EventLog, message: Buffer, sink: FrameSink): Promise<void> {
-  const request = readReadRequest(message);
+async function serve(
+  log: EventLog,
+  guard: Guard,
+  call: ServerWritableStream<Buffer, Buffer>,
+  sink: FrameSink,
+): Promise<void> {
+  const request = readReadRequest(call.request);
+  const stream = request.source.kind === 'all' ? '$all' : request.source.stream;
+  await guard.require(principalOf(call), 'read', stream);
   const outlet = outletFor(log, request, sink);
   if (request.maxCount === undefined) {
     log.subscriptions++;

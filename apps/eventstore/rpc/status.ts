@@ -42,6 +42,16 @@ export const rpc = {
       exception: 'missing-required-metadata-property',
       'required-metadata-properties': 'type,content-type',
     }),
+  unauthenticated: () => rpcError(status.UNAUTHENTICATED, 'Unauthenticated'),
+  accessDenied: () => rpcError(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' }),
+  loginNotFound: (login: string) =>
+    rpcError(status.NOT_FOUND, `User '${login}' is not found.`, { exception: 'user-not-found', 'login-name': login }),
+  loginConflict: (login: string) =>
+    rpcError(status.FAILED_PRECONDITION, 'Conflict.', { exception: 'user-conflict', 'login-name': login }),
+  loginTryAgain: (login: string) =>
+    rpcError(status.DEADLINE_EXCEEDED, 'Try again.', { exception: 'user-conflict', 'login-name': login }),
+  scavengeNotFound: (id: string) =>
+    rpcError(status.NOT_FOUND, 'Scavenge id was invalid.', { exception: 'scavenge-not-found', 'scavenge-id': id }),
   timeout: (message: string) => rpcError(status.ABORTED, `Operation timed out: ${message}`),
   unavailable: (reason: string) => rpcError(status.UNAVAILABLE, `Server Is Not Ready: ${reason}`),
   invalidArgument: (message: string) => rpcError(status.INVALID_ARGUMENT, message),

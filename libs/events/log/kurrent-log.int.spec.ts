@@ -111,6 +111,7 @@ beforeAll(async () => {
     EVENTSTORE_DATABASE_URL: database.url,
     EVENTSTORE_PORT: '0',
     EVENTSTORE_HTTP_PORT: '0',
+    EVENTSTORE_INSECURE: 'true',
     EVENTSTORE_LOG_LEVEL: 'error',
   });
   url = `kurrentdb://127.0.0.1:${store.ready.port}?tls=false`;
@@ -692,6 +693,7 @@ describe('the executor on the store', () => {
       EVENTSTORE_DATABASE_URL: database.url,
       EVENTSTORE_PORT: String(port),
       EVENTSTORE_HTTP_PORT: '0',
+      EVENTSTORE_INSECURE: 'true',
       EVENTSTORE_LOG_LEVEL: 'error',
     });
   }
