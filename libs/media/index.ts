@@ -2,7 +2,7 @@ export * from './result.js';
 export * from './timecode.js';
 export * from './timerange.js';
 export * from './sniff.js';
-export * from './probe.js';
+export * from './probe/index.js';
 export * from './blobs.js';
 export * from './uploads.js';
 export * from './transcode.js';

@@ -1,6 +1,6 @@
 /** Which review copies a medium gets, and the one ffmpeg command that makes them from one decode. Pure. */
 import type { SpriteSheet } from './hls.js';
-import type { MediaInfo, VideoTrack } from './probe.js';
+import type { MediaInfo, VideoTrack } from './probe/index.js';
 import { RATES, sameRate } from './timecode.js';
 import type { ReviewRole } from './transcode.js';
 

@@ -11,7 +11,8 @@ import { unwrap } from './result.js';
 import { sniffFile } from './sniff.js';
 import { RATES, nominalRate, parseTimecode, rateText, supportsDropFrame, type Rate } from './timecode.js';
 
-export type ClipCodec = 'h264' | 'hevc' | 'prores' | 'dnxhr' | 'mjpeg' | 'ffv1' | 'vp9' | 'mpeg2';
+export type ClipCodec =
+  'h264' | 'hevc' | 'prores' | 'prores4444' | 'dnxhr' | 'dnxhrHqx' | 'mjpeg' | 'ffv1' | 'vp9' | 'av1' | 'mpeg2';
 
 export interface ClipOptions {
   /** Default 23.976. */
@@ -29,6 +30,13 @@ export interface ClipOptions {
   codec?: ClipCodec;
   /** Channels of sound (1, 2, 6, 8 or 16), 0 for none. Default 2. */
   audioChannels?: number;
+  /** Tracks of sound, each with `audioChannels`. Default 1. */
+  audioTracks?: number;
+  /** Frames from one key frame to the next (h264, hevc); `open` lets pictures refer across it. Default: the encoder's, closed. */
+  gop?: number;
+  openGop?: boolean;
+  /** Top field first; mpeg2, prores and h264. */
+  interlaced?: boolean;
   /** Turns the hue, so that two versions of a clip are told apart at a glance: degrees. Default 0. */
   hue?: number;
   /** Leaves out every second frame of the second half, times kept: variable frame rate. */
@@ -53,6 +61,7 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
   const start = label === null ? { frame: 0, dropFrame: false } : unwrap(parseTimecode(label, rate));
   const container = extname(file).slice(1).toLowerCase();
   const channels = options.audioChannels ?? 2;
+  const tracks = channels > 0 ? (options.audioTracks ?? 1) : 0;
   const codec = options.codec ?? 'h264';
   const hdr = options.colour === 'pq' || options.colour === 'hlg';
   const filters = [
@@ -76,14 +85,15 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
       inputs: [
         // ffmpeg guesses the rate of a generated input from its time stamps, and takes 119.88 for 120.
         { lavfi: picture, options: options.variableRate ? [] : ['-r', rateText(rate)] },
-        ...(channels > 0 ? [{ lavfi: sound(channels), options: ['-t', seconds] }] : []),
+        ...Array.from({ length: tracks }, (_, track) => ({ lavfi: sound(channels, track), options: ['-t', seconds] })),
       ],
       output: [
-        ...['-map', '0:v', ...(channels > 0 ? ['-map', '1:a', ...soundEncoder(container)] : [])],
+        ...['-map', '0:v', ...Array.from({ length: tracks }, (_, track) => ['-map', `${track + 1}:a`]).flat()],
+        ...(tracks > 0 ? soundEncoder(container) : []),
         ...(options.variableRate ? ['-fps_mode', 'passthrough'] : []),
         // Colour tags do not survive a generated input: they are set on the way to the encoder.
-        ...['-vf', setColour(options.colour ?? 'bt709')],
-        ...pictureEncoder(codec),
+        ...['-vf', `${setColour(options.colour ?? 'bt709')}${options.interlaced ? ',setfield=tff' : ''}`],
+        ...pictureEncoder(codec, options),
         ...(label === null
           ? []
           : container === 'mkv' || container === 'webm'
@@ -98,7 +108,8 @@ export async function makeClip(file: string, options: ClipOptions = {}): Promise
 }
 
 function pixelFormat(codec: ClipCodec, width: number, height: number, hdr: boolean): string {
-  if (codec === 'prores') return 'yuv422p10le';
+  if (codec === 'prores' || codec === 'dnxhrHqx') return 'yuv422p10le';
+  if (codec === 'prores4444') return 'yuva444p10le';
   if (codec === 'dnxhr' || codec === 'mpeg2') return codec === 'dnxhr' ? 'yuv422p' : 'yuv420p';
   if (codec === 'mjpeg') return 'yuvj422p';
   if (width % 2 || height % 2) return 'yuv444p';
@@ -111,27 +122,39 @@ function setColour(colour: 'bt709' | 'pq' | 'hlg'): string {
   return `setparams=color_primaries=bt2020:color_trc=${transfer}:colorspace=bt2020nc`;
 }
 
-function pictureEncoder(codec: ClipCodec): string[] {
+function pictureEncoder(codec: ClipCodec, { gop, openGop, interlaced }: ClipOptions): string[] {
+  const group = gop ? ['-g', String(gop), '-keyint_min', String(gop)] : [];
+  const x265 = ['log-level=error', ...(gop ? [`keyint=${gop}:min-keyint=${gop}`] : []), `open-gop=${openGop ? 1 : 0}`];
+  const fields = interlaced ? ['-flags', '+ildct+ilme'] : [];
   const table: Record<ClipCodec, string[]> = {
-    h264: ['-c:v', 'libx264', '-preset', 'veryfast', '-crf', '18', '-bf', '2'],
-    hevc: [
-      '-c:v',
-      'libx265',
-      '-preset',
-      'ultrafast',
-      '-crf',
-      '20',
-      '-x265-params',
-      'log-level=error',
-      '-tag:v',
-      'hvc1',
+    h264: [
+      ...[
+        '-c:v',
+        'libx264',
+        '-preset',
+        'veryfast',
+        '-crf',
+        '18',
+        '-bf',
+        '2',
+        '-sc_threshold',
+        '0',
+        ...group,
+        ...fields,
+      ],
+      ...(openGop ? ['-x264-params', 'open-gop=1'] : []),
     ],
-    prores: ['-c:v', 'prores', '-profile:v', '3'],
+    hevc: ['-c:v', 'libx265', '-preset', 'ultrafast', '-crf', '20', '-x265-params', x265.join(':'), '-tag:v', 'hvc1'],
+    // The faster `prores` crashes on fields of odd block counts.
+    prores: interlaced ? ['-c:v', 'prores_ks', '-profile:v', '3', ...fields] : ['-c:v', 'prores', '-profile:v', '3'],
+    prores4444: ['-c:v', 'prores_ks', '-profile:v', '4', '-alpha_bits', '16'],
     dnxhr: ['-c:v', 'dnxhd', '-profile:v', 'dnxhr_hq'],
+    dnxhrHqx: ['-c:v', 'dnxhd', '-profile:v', 'dnxhr_hqx'],
     mjpeg: ['-c:v', 'mjpeg', '-q:v', '3'],
     ffv1: ['-c:v', 'ffv1', '-level', '3'],
     vp9: ['-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-cpu-used', '8', '-b:v', '2M'],
-    mpeg2: ['-c:v', 'mpeg2video', '-b:v', '15M'],
+    av1: ['-c:v', 'libsvtav1', '-preset', '10', '-crf', '30'],
+    mpeg2: ['-c:v', 'mpeg2video', '-b:v', '15M', ...fields],
   };
   return table[codec];
 }
@@ -142,15 +165,15 @@ function soundEncoder(container: string): string[] {
   return ['-c:a', 'pcm_s16le'];
 }
 
-/** A different tone on each channel, with a beep each second on the first. */
-function sound(channels: number): string {
+/** A different tone on each channel of each track, with a beep each second on the first. */
+function sound(channels: number, track = 0): string {
   const layouts: Record<number, string> = { 1: 'mono', 2: 'stereo', 6: '5.1', 8: '7.1', 16: 'hexadecagonal' };
   const layout = layouts[channels];
   if (!layout) throw new RangeError(`no layout of ${channels} channels`);
   const tones = Array.from({ length: channels }, (_, channel) =>
     channel === 0
-      ? '0.1*sin(440*2*PI*t)+0.4*lt(mod(t,1),0.04)*sin(1000*2*PI*t)'
-      : `0.1*sin(${440 + 110 * channel}*2*PI*t)`,
+      ? `0.1*sin(${440 + 55 * track}*2*PI*t)+0.4*lt(mod(t,1),0.04)*sin(1000*2*PI*t)`
+      : `0.1*sin(${440 + 110 * channel + 55 * track}*2*PI*t)`,
   );
   return `aevalsrc='${tones.join('|')}':channel_layout=${layout}:sample_rate=48000`;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { LocalBlobStore, hashFile } from './blobs.js';
 import { runFfmpeg, runFfprobe } from './ffmpeg/index.js';
 import { parseMediaPlaylist } from './hls.js';
-import { probe } from './probe.js';
+import { probe } from './probe/index.js';
 import { unwrap } from './result.js';
 import {
   makeClip,

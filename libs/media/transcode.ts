@@ -8,7 +8,7 @@ import { BlobHashSchema, type BlobHash, type BlobRef, type BlobStore } from './b
 import { ffmpegCapabilities, runFfmpeg, type RunOutcome } from './ffmpeg/index.js';
 import { masterPlaylist, parseMediaPlaylist, spriteCues, type MediaPlaylist } from './hls.js';
 import { planReview, type PlannedFile, type ReviewPlan } from './ladder.js';
-import { packetTimes, type MediaInfo } from './probe.js';
+import { packetTimes, type MediaInfo } from './probe/index.js';
 import { MediaFailure, fail, ok, type Result } from './result.js';
 import { formatOf } from './sniff.js';
 

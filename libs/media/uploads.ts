@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { DataStore, ERRORS, Server, Upload, type Locker } from '@tus/server';
 import { z } from 'zod';
 import { BlobHashSchema, hashFile, type BlobHash, type BlobRef, type BlobStore } from './blobs.js';
-import { MediaInfoSchema, probe, type MediaInfo } from './probe.js';
+import { MediaInfoSchema, probe, type MediaInfo } from './probe/index.js';
 import { MEDIA_ERROR_CODES, MediaFailure, fail, ok, type MediaErrorCode, type Result } from './result.js';
 import { sendJson } from './serve.js';
 import { SNIFF_BYTES, sniff, type MediaKind } from './sniff.js';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ffmpegCapabilities, inputArguments, runFfmpeg, runFfprobe, useFfmpeg, type FfmpegProgress } from './index.js';
-import { probe } from '../probe.js';
+import { probe } from '../probe/index.js';
 import type { Demuxer } from '../sniff.js';
 import { makeClip } from '../testmedia.js';
 

@@ -1,11 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
-import { runFfmpeg } from './ffmpeg/index.js';
-import { probe, type MediaInfo } from './probe.js';
-import { unwrap } from './result.js';
-import { makeClip, makeStill, makeTruncated, readFrameNumbers, setRotation, type ClipOptions } from './testmedia.js';
-import { RATES } from './timecode.js';
+import { runFfmpeg } from '../ffmpeg/index.js';
+import { probe, type MediaInfo } from './index.js';
+import { unwrap } from '../result.js';
+import { makeClip, makeStill, makeTruncated, readFrameNumbers, setRotation, type ClipOptions } from '../testmedia.js';
+import { RATES } from '../timecode.js';
 
 let folder: string;
 beforeAll(async () => {

@@ -1,92 +1,27 @@
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { runFfprobe, type RunLimits } from './ffmpeg/index.js';
-import { fail, ok, type Result } from './result.js';
-import { sniffFile, type Container, type MediaKind, type Sniffed } from './sniff.js';
-import { RATES, formatTimecode, parseTimecode, rational as reduced, sameRate, type Rate } from './timecode.js';
-
-const rational = z.object({ num: z.number().int(), den: z.number().int().positive() });
-
-export const AudioTrackSchema = z.object({
-  /** Index of the stream in the file. */
-  index: z.number().int(),
-  codec: z.string(),
-  channels: z.number().int(),
-  /** ffmpeg's name of the layout (`stereo`, `5.1(side)`), when the file tells. */
-  layout: z.string().nullable(),
-  sampleRate: z.number().int(),
-  /** Length in samples, derived from the header. */
-  durationSamples: z.number().int().nullable(),
-  /** ISO 639-2 code, when the file tells. */
-  language: z.string().nullable(),
-});
-
-export const VideoTrackSchema = z.object({
-  index: z.number().int(),
-  codec: z.string(),
-  profile: z.string().nullable(),
-  /** Coded size in pixels, before rotation and sample aspect. */
-  width: z.number().int(),
-  height: z.number().int(),
-  /** Size as shown with square pixels: rotation and sample aspect applied. */
-  displayWidth: z.number().int(),
-  displayHeight: z.number().int(),
-  sampleAspect: rational,
-  /** Clockwise turn to show it upright: 0, 90, 180 or 270 degrees. */
-  rotation: z.number().int(),
-  pixelFormat: z.string().nullable(),
-  bitDepth: z.number().int().nullable(),
-  hasAlpha: z.boolean(),
-  colour: z.object({
-    primaries: z.string().nullable(),
-    transfer: z.string().nullable(),
-    matrix: z.string().nullable(),
-    range: z.enum(['tv', 'pc']).nullable(),
-  }),
-  /** PQ or HLG. */
-  hdr: z.boolean(),
-  fieldOrder: z.enum(['progressive', 'tt', 'bb', 'tb', 'bt']).nullable(),
-  /** Frames per second; of variable-rate media the average, snapped to a usual rate when within 1 %. */
-  rate: rational,
-  variableRate: z.boolean(),
-  /** When the first frame is shown, seconds after the start of the file; 0 in nearly all files. */
-  startSeconds: z.number(),
-});
-
-/** JSON-safe description of a file; what an event and an upload record carry. */
-export const MediaInfoSchema = z.object({
-  kind: z.enum(['VIDEO', 'AUDIO', 'IMAGE']),
-  container: z.string().transform((value) => value as Container),
-  mime: z.string(),
-  sizeBytes: z.number().int(),
-  /** Seconds, for display; null for a still. */
-  durationSeconds: z.number().nullable(),
-  /** Frames of the picture; null for sound and stills. */
-  durationFrames: z.number().int().nullable(),
-  /** Whether `durationFrames` comes from a frame table or a count, not from duration × rate. */
-  durationExact: z.boolean(),
-  /** The picture's rate, also at `video.rate`; null for sound and stills. */
-  rate: rational.nullable(),
-  startTimecode: z
-    .object({
-      /** As labelled in the file, normalised to `HH:MM:SS:FF` or `HH:MM:SS;FF`. */
-      text: z.string(),
-      /** Frames since 00:00:00:00. */
-      frame: z.number().int(),
-      dropFrame: z.boolean(),
-    })
-    .nullable(),
-  reel: z.string().nullable(),
-  video: VideoTrackSchema.nullable(),
-  audio: z.array(AudioTrackSchema),
-  /** What looks wrong but does not prevent use. */
-  warnings: z.array(z.enum(['TIMECODE_UNREADABLE', 'DROP_FRAME_LABEL_AT_INTEGER_RATE', 'DURATION_MISMATCH'])),
-});
-
-export type AudioTrack = z.infer<typeof AudioTrackSchema>;
-export type VideoTrack = z.infer<typeof VideoTrackSchema>;
-export type MediaInfo = z.infer<typeof MediaInfoSchema>;
-export type { MediaKind };
+import { runFfprobe, type FileInput, type RunLimits } from '../ffmpeg/index.js';
+import { fail, ok, type Result } from '../result.js';
+import { sniffFile, type MediaKind, type Sniffed } from '../sniff.js';
+import { readBroadcastWave, type BroadcastWave } from './broadcastWave.js';
+import {
+  MediaInfoSchema,
+  type AudioTrack,
+  type LightLevel,
+  type MasteringDisplay,
+  type MediaInfo,
+  type VideoTrack,
+} from './schema.js';
+import {
+  RATES,
+  formatTimecode,
+  parseTimecode,
+  rational as reduced,
+  samplesToFrames,
+  sameRate,
+  supportsDropFrame,
+  type Rate,
+} from '../timecode.js';
 
 export interface ProbeOptions {
   signal?: AbortSignal;
@@ -126,7 +61,27 @@ export async function probe(file: string, options: ProbeOptions = {}): Promise<R
     if (!counted.ok && counted.error.code !== 'FFMPEG_FAILED') return counted;
     packets = counted.ok ? counted.value : null;
   }
-  return describe(raw, sniffed.value, sizeBytes, packets, run.value.errors);
+  const first = picture && !image ? await firstFrame(input, picture.index, limits) : ok(null);
+  if (!first.ok) return first;
+  const wave = sniffed.value.container === 'WAV' ? await readBroadcastWave(file) : null;
+  return describe(raw, sniffed.value, { sizeBytes, packets, first: first.value, wave, errors: run.value.errors });
+}
+
+/** The first picture, decoded: mastering data, captions, time code and fields that no header tells. Null when it can't be. */
+async function firstFrame(
+  input: FileInput,
+  streamIndex: number,
+  limits: RunLimits,
+): Promise<Result<FfprobeFrame | null>> {
+  const args = ['-select_streams', String(streamIndex), '-show_frames', '-read_intervals', '%+#1', '-of', 'json'];
+  const run = await runFfprobe({ ...limits, input, args });
+  if (!run.ok) return run.error.code === 'FFMPEG_FAILED' ? ok(null) : run;
+  try {
+    const { frames } = z.object({ frames: z.array(FfprobeFrameSchema) }).parse(JSON.parse(run.value.stdout.toString()));
+    return ok(frames[0] ?? null);
+  } catch {
+    return ok(null);
+  }
 }
 
 function unreadable(reason?: string) {
@@ -136,11 +91,27 @@ function unreadable(reason?: string) {
 const count = z.coerce.number().int().optional().catch(undefined);
 const seconds = z.coerce.number().optional().catch(undefined);
 const tags = z.record(z.string(), z.string()).optional();
+const SideDataSchema = z.looseObject({
+  side_data_type: z.string().optional(),
+  rotation: z.number().optional(),
+  timecodes: z.array(z.object({ value: z.string() })).optional(),
+});
+type SideData = z.infer<typeof SideDataSchema>;
+const FfprobeFrameSchema = z.object({
+  interlaced_frame: count,
+  top_field_first: count,
+  tags,
+  side_data_list: z.array(SideDataSchema).optional(),
+});
+type FfprobeFrame = z.infer<typeof FfprobeFrameSchema>;
 const FfprobeStreamSchema = z.object({
   index: z.number().int(),
   codec_type: z.string().optional(),
   codec_name: z.string().optional(),
+  codec_tag_string: z.string().optional(),
   profile: z.string().optional(),
+  closed_captions: count,
+  bits_per_sample: count,
   width: count,
   height: count,
   sample_aspect_ratio: z.string().optional(),
@@ -163,13 +134,13 @@ const FfprobeStreamSchema = z.object({
   sample_rate: count,
   disposition: z.object({ attached_pic: z.number().optional() }).optional(),
   tags,
-  side_data_list: z.array(z.looseObject({ rotation: z.number().optional() })).optional(),
+  side_data_list: z.array(SideDataSchema).optional(),
 });
 type FfprobeStream = z.infer<typeof FfprobeStreamSchema>;
 const FfprobeOutputSchema = z.object({
   streams: z.array(FfprobeStreamSchema),
   format: z.object({ start_time: seconds, duration: seconds, tags }),
-  frames: z.array(z.looseObject({ tags })).optional(),
+  frames: z.array(FfprobeFrameSchema).optional(),
 });
 type FfprobeOutput = z.infer<typeof FfprobeOutputSchema>;
 
@@ -237,13 +208,16 @@ function spread(values: readonly number[]): number {
   return high - low;
 }
 
-function describe(
-  raw: FfprobeOutput,
-  sniffed: Sniffed,
-  sizeBytes: number,
-  packets: PacketTimes | null,
-  errors: readonly string[],
-): Result<MediaInfo> {
+interface Findings {
+  readonly sizeBytes: number;
+  readonly packets: PacketTimes | null;
+  readonly first: FfprobeFrame | null;
+  readonly wave: BroadcastWave | null;
+  readonly errors: readonly string[];
+}
+
+function describe(raw: FfprobeOutput, sniffed: Sniffed, findings: Findings): Result<MediaInfo> {
+  const { sizeBytes, packets, first, wave, errors } = findings;
   const picture = raw.streams.find((stream) => stream.codec_type === 'video' && !stream.disposition?.attached_pic);
   const sounds = raw.streams.filter((stream) => stream.codec_type === 'audio' && stream.channels && stream.sample_rate);
   const image = sniffed.kind === 'IMAGE';
@@ -256,7 +230,7 @@ function describe(
   if (picture && packets?.frames === 0) return unreadable(errors.at(-1) ?? 'the picture has no frames');
   const warnings: MediaInfo['warnings'] = [];
   const kind: MediaKind = image ? 'IMAGE' : picture ? 'VIDEO' : 'AUDIO';
-  const video = picture ? videoTrack(picture, raw, packets, image) : null;
+  const video = picture ? videoTrack(picture, raw, packets, image, first) : null;
   const durationSeconds = image ? null : (raw.format.duration ?? picture?.duration ?? sounds[0]?.duration ?? null);
   let durationFrames: number | null = null;
   let durationExact = false;
@@ -269,12 +243,12 @@ function describe(
     if (packets && declared > packets.frames + 2 && packets.frames < declared * 0.98)
       warnings.push('DURATION_MISMATCH');
   }
-  const label = video && !image ? timecodeTag(raw, picture!) : null;
+  const label = video && !image ? findTimecode(raw, picture!, first) : null;
   let startTimecode: MediaInfo['startTimecode'] = null;
   if (label && video) {
-    let parsed = parseTimecode(label, video.rate);
-    if (!parsed.ok && /[;.,]\d{2,3}$/.test(label)) {
-      parsed = parseTimecode(label.replace(/[;.,]/g, ':'), video.rate);
+    let parsed = parseTimecode(label.text, video.rate);
+    if (!parsed.ok && /[;.,]\d{2,3}$/.test(label.text)) {
+      parsed = parseTimecode(label.text.replace(/[;.,]/g, ':'), video.rate);
       if (parsed.ok) warnings.push('DROP_FRAME_LABEL_AT_INTEGER_RATE');
     }
     if (parsed.ok) {
@@ -284,6 +258,15 @@ function describe(
       warnings.push('TIMECODE_UNREADABLE');
     }
   }
+  const timeReference = Number.parseInt(tag(raw, 'time_reference') ?? '', 10);
+  const startSamples = kind === 'AUDIO' && Number.isSafeInteger(timeReference) ? timeReference : null;
+  const timecodeRate = startSamples === null ? null : (wave?.rate ?? null);
+  if (timecodeRate && startSamples !== null && sounds[0]) {
+    const dropFrame = wave!.dropFrame && supportsDropFrame(timecodeRate);
+    const frame = samplesToFrames(startSamples, timecodeRate, sounds[0].sample_rate!);
+    startTimecode = { text: formatTimecode(frame, timecodeRate, { dropFrame }), frame, dropFrame };
+  }
+  const language = (stream: FfprobeStream) => known(stream.tags?.['language'], 'und');
   return ok(
     MediaInfoSchema.parse({
       kind,
@@ -295,16 +278,26 @@ function describe(
       durationExact,
       rate: video && !image ? video.rate : null,
       startTimecode,
-      reel: tag(raw, 'reel_name') ?? null,
+      timecodeSource: startTimecode ? (label?.source ?? 'BWF') : null,
+      timecodeRate,
+      startSamples,
+      reel: tag(raw, 'reel_name', 'com.apple.proapps.reel') ?? wave?.tape ?? null,
+      slate: {
+        scene: tag(raw, 'scene', 'com.apple.proapps.scene') ?? wave?.scene ?? null,
+        take: tag(raw, 'take', 'com.apple.proapps.shot') ?? wave?.take ?? null,
+        camera: tag(raw, 'camera', 'com.apple.proapps.cameraname', 'com.apple.quicktime.model', 'model') ?? null,
+      },
       video,
       audio: image ? [] : sounds.map(audioTrack),
+      subtitles: raw.streams
+        .filter((stream) => stream.codec_type === 'subtitle')
+        .map((stream) => ({ index: stream.index, codec: stream.codec_name ?? 'unknown', language: language(stream) })),
       warnings,
     } satisfies MediaInfo),
   );
 }
 
 function audioTrack(stream: FfprobeStream): AudioTrack {
-  const language = stream.tags?.['language'];
   return {
     index: stream.index,
     codec: stream.codec_name ?? 'unknown',
@@ -312,8 +305,14 @@ function audioTrack(stream: FfprobeStream): AudioTrack {
     layout: stream.channel_layout ?? null,
     sampleRate: stream.sample_rate!,
     durationSamples: stream.duration === undefined ? null : Math.round(stream.duration * stream.sample_rate!),
-    language: language && language !== 'und' ? language : null,
+    language: known(stream.tags?.['language'], 'und'),
+    bitDepth: stream.bits_per_raw_sample || stream.bits_per_sample || null,
   };
+}
+
+/** The value, unless it says that it is not known. */
+function known(value: string | undefined, ...unknown: string[]): string | null {
+  return value && value !== 'unknown' && value !== 'reserved' && !unknown.includes(value) ? value : null;
 }
 
 function videoTrack(
@@ -321,26 +320,31 @@ function videoTrack(
   raw: FfprobeOutput,
   packets: PacketTimes | null,
   image: boolean,
+  first: FfprobeFrame | null,
 ): VideoTrack {
   const [width, height] = [stream.width!, stream.height!];
   const aspect = fraction(stream.sample_aspect_ratio?.replace(':', '/')) ?? { num: 1, den: 1 };
   const rotation = image ? exifRotation(raw) : matrixRotation(stream);
   const [shownWidth, shownHeight] = [Math.max(1, Math.round((width * aspect.num) / aspect.den)), height];
   const turned = rotation % 180 !== 0;
-  const fieldOrder = z.enum(['progressive', 'tt', 'bb', 'tb', 'bt']).nullable().catch(null);
+  const sideData = [...(stream.side_data_list ?? []), ...(first?.side_data_list ?? [])];
+  const codecTag = /^[\x21-\x7e ]{4}$/.test(stream.codec_tag_string ?? '') ? stream.codec_tag_string! : null;
+  const profile = known(stream.profile);
   const { rate, variableRate } = frameRate(stream, packets);
   const pixelFormat = stream.pix_fmt ?? null;
-  const known = (value: string | undefined) => (value && value !== 'unknown' && value !== 'reserved' ? value : null);
   const transfer = known(stream.color_transfer);
   return {
     index: stream.index,
     codec: stream.codec_name!,
-    profile: stream.profile && stream.profile !== 'unknown' ? stream.profile : null,
+    profile,
+    codecTag,
+    flavour: flavourOf(stream.codec_name!, profile, codecTag),
     width,
     height,
     displayWidth: turned ? shownHeight : shownWidth,
     displayHeight: turned ? shownWidth : shownHeight,
     sampleAspect: aspect,
+    displayAspect: reduced(width * aspect.num, height * aspect.den),
     rotation,
     pixelFormat,
     bitDepth: stream.bits_per_raw_sample || depthOf(pixelFormat),
@@ -352,11 +356,89 @@ function videoTrack(
       range: z.enum(['tv', 'pc']).nullable().catch(null).parse(stream.color_range),
     },
     hdr: transfer === 'smpte2084' || transfer === 'arib-std-b67',
-    fieldOrder: fieldOrder.parse(stream.field_order ?? null),
+    mastering: masteringDisplay(sideData),
+    lightLevel: lightLevel(sideData),
+    captions: stream.closed_captions === 1 || sideData.some(({ side_data_type }) => side_data_type?.includes('A53')),
+    fieldOrder: fieldOrderOf(stream, first),
     rate,
     variableRate: !image && variableRate,
     startSeconds: image ? 0 : Math.max(0, (stream.start_time ?? 0) - (raw.format.start_time ?? 0)),
   };
+}
+
+/** Apple ProRes white paper; Avid DNxHR codec family. */
+const PRORES_TAGS: Readonly<Record<string, string>> = {
+  apco: 'ProRes 422 Proxy',
+  apcs: 'ProRes 422 LT',
+  apcn: 'ProRes 422',
+  apch: 'ProRes 422 HQ',
+  ap4h: 'ProRes 4444',
+  ap4x: 'ProRes 4444 XQ',
+};
+/** As ffprobe names the profiles, for containers without the tags. */
+const PRORES_PROFILES: Readonly<Record<string, string>> = {
+  Proxy: PRORES_TAGS['apco']!,
+  LT: PRORES_TAGS['apcs']!,
+  Standard: PRORES_TAGS['apcn']!,
+  HQ: PRORES_TAGS['apch']!,
+  '4444': PRORES_TAGS['ap4h']!,
+  '4444XQ': PRORES_TAGS['ap4x']!,
+  XQ: PRORES_TAGS['ap4x']!,
+};
+
+function flavourOf(codec: string, profile: string | null, codecTag: string | null): string | null {
+  if (codec === 'prores') return PRORES_TAGS[codecTag ?? ''] ?? PRORES_PROFILES[profile ?? ''] ?? 'ProRes';
+  if (codec !== 'dnxhd') return null;
+  const dnxhr = /^DNXHR (\S+)$/i.exec(profile ?? '');
+  return dnxhr ? `DNxHR ${dnxhr[1]!.toUpperCase()}` : 'DNxHD';
+}
+
+/**
+ * The header's word; the first picture's where it has none, or says `tb` or `bt`: writers of MOV (ffmpeg among them) put those where
+ * the pictures themselves say `tt` and `bb`.
+ */
+function fieldOrderOf(stream: FfprobeStream, first: FfprobeFrame | null): VideoTrack['fieldOrder'] {
+  const told = z.enum(['progressive', 'tt', 'bb', 'tb', 'bt']).safeParse(stream.field_order);
+  const doubtful = told.data === 'tb' || told.data === 'bt';
+  if (told.success && !(doubtful && first?.interlaced_frame === 1)) return told.data;
+  if (first?.interlaced_frame === undefined) return null;
+  return first.interlaced_frame === 0 ? 'progressive' : first.top_field_first === 1 ? 'tt' : 'bb';
+}
+
+/** Numbers of one kind of side data; ffprobe writes fractions as `34000/50000`. */
+function sideNumbers(list: readonly SideData[], type: string): ((key: string) => number) | null {
+  const data = list.find(({ side_data_type }) => side_data_type?.startsWith(type));
+  if (!data) return null;
+  return (key) => {
+    const value = data[key];
+    if (typeof value === 'number') return value;
+    const [num, den] = String(value).split('/').map(Number);
+    return num! / (den ?? 1);
+  };
+}
+
+function masteringDisplay(list: readonly SideData[]): MasteringDisplay | null {
+  const read = sideNumbers(list, 'Mastering display');
+  if (!read) return null;
+  const point = (name: string) => ({ x: read(`${name}_x`), y: read(`${name}_y`) });
+  const display = {
+    red: point('red'),
+    green: point('green'),
+    blue: point('blue'),
+    white: point('white_point'),
+    minLuminance: read('min_luminance'),
+    maxLuminance: read('max_luminance'),
+  };
+  const numbers = [display.red, display.green, display.blue, display.white].flatMap(({ x, y }) => [x, y]);
+  return [...numbers, display.minLuminance, display.maxLuminance].every(Number.isFinite) ? display : null;
+}
+
+function lightLevel(list: readonly SideData[]): LightLevel | null {
+  const read = sideNumbers(list, 'Content light level');
+  const [maxContent, maxFrameAverage] = read ? [read('max_content'), read('max_average')] : [0, 0];
+  return Number.isInteger(maxContent) && Number.isInteger(maxFrameAverage) && maxContent + maxFrameAverage > 0
+    ? { maxContent, maxFrameAverage }
+    : null;
 }
 
 function depthOf(pixelFormat: string | null): number | null {
@@ -424,15 +506,33 @@ function snap(rate: Rate, tolerance: number): Rate {
   return rate.den <= 1_000_000 ? rate : reduced(Math.max(1, Math.round(value * 1000)), 1000);
 }
 
-function timecodeTag(raw: FfprobeOutput, picture: FfprobeStream): string | null {
+/** The label of the first frame and where it was: the picture's tag, a timecode track, the container, the first picture. */
+function findTimecode(
+  raw: FfprobeOutput,
+  picture: FfprobeStream,
+  first: FfprobeFrame | null,
+): { text: string; source: 'TRACK' | 'HEADER' | 'SEI' } | null {
   const of = (record: Record<string, string> | undefined) =>
     Object.entries(record ?? {}).find(([key]) => key.toLowerCase() === 'timecode')?.[1];
-  const others = raw.streams.filter((stream) => stream.codec_type === 'data').map((stream) => of(stream.tags));
-  return of(picture.tags) ?? others.find((text) => text) ?? of(raw.format.tags) ?? null;
+  const tracks = raw.streams.filter((stream) => stream.codec_type === 'data').map((stream) => of(stream.tags));
+  const track = tracks.find((text) => text);
+  const header = of(raw.format.tags);
+  const own = of(picture.tags);
+  if (own) return { text: own, source: track === own && header !== own ? 'TRACK' : 'HEADER' };
+  if (track) return { text: track, source: 'TRACK' };
+  if (header) return { text: header, source: 'HEADER' };
+  const sei = first?.side_data_list?.find(({ timecodes }) => timecodes?.length)?.timecodes?.[0]?.value;
+  return sei ? { text: sei, source: 'SEI' } : null;
 }
 
-function tag(raw: FfprobeOutput, name: string): string | undefined {
-  return [...raw.streams.map((stream) => stream.tags), raw.format.tags]
-    .flatMap((record) => Object.entries(record ?? {}))
-    .find(([key, value]) => key.toLowerCase() === name && value)?.[1];
+/** The first of some tags, whatever the case of its name, in any stream or the file. */
+function tag(raw: FfprobeOutput, ...names: string[]): string | undefined {
+  const all = [...raw.streams.map((stream) => stream.tags), raw.format.tags].flatMap((record) =>
+    Object.entries(record ?? {}),
+  );
+  for (const name of names) {
+    const value = all.find(([key, text]) => key.toLowerCase() === name && text)?.[1];
+    if (value) return value;
+  }
+  return undefined;
 }

@@ -1,0 +1,3 @@
+export * from './schema.js';
+export * from './probe.js';
+export * from './broadcastWave.js';
