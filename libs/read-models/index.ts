@@ -1,11 +1,13 @@
+import { audit } from './audit.js';
 import { feed } from './feed.js';
 import { identity } from './identity.js';
 import type { ReadModel } from './model.js';
 import { production } from './production.js';
 import { review } from './review.js';
 
-export { feed, identity, production, review };
+export { audit, feed, identity, production, review };
 export * from './model.js';
+export { AuditRow } from './audit.js';
 export { ChangeRow } from './feed.js';
 export { OrganisationRow, UserRow } from './identity.js';
 export {
@@ -32,7 +34,7 @@ export {
 } from './review.js';
 
 /** Every read model of this build. */
-export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed];
+export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed, audit];
 export { CheckpointRow, PROJECTION_CHANNEL } from './checkpoint.js';
 export { digestReadModels } from './digest.js';
 export {

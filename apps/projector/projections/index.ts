@@ -1,10 +1,11 @@
 import type { Projection } from '../projection.js';
+import { audit } from './audit.js';
 import { feed } from './feed.js';
 import { identity } from './identity.js';
 import { production } from './production.js';
 import { review } from './review.js';
 
-export { feed, identity, production, review };
+export { audit, feed, identity, production, review };
 
 /** Every projection of this build. */
-export const PROJECTIONS: readonly Projection[] = [identity, production, review, feed];
+export const PROJECTIONS: readonly Projection[] = [identity, production, review, feed, audit];

@@ -301,7 +301,7 @@ it('knows what to do with every event of the catalogue', () => {
       const category = definitions.find((definition) => definition.type === type)!.category;
       // A handler for a stream that isn't read would never be called.
       expect(model.categories).toContain(category);
-      if (model.name !== 'feed') handled.add(type);
+      if (model.name !== 'feed' && model.name !== 'audit') handled.add(type);
     }
     for (const category of model.categories)
       expect(definitions.filter((definition) => definition.category === category).some(({ type }) => type in on)).toBe(
@@ -310,6 +310,56 @@ it('knows what to do with every event of the catalogue', () => {
   }
   const left = definitions.map(({ type }) => type as EventType).filter((type) => !handled.has(type));
   expect(left).toEqual(['CommandRefused']);
+});
+
+it('has one audit entry for each command, accepted or refused', async () => {
+  const withMeta = ({ stream, event }: Written, more: Partial<Written['event']['metadata']>): Written => ({
+    stream,
+    event: { ...event, metadata: { ...event.metadata, ...more } },
+  });
+  const first = withMeta(happened('AnnotationAdded'), { count: 2, commandType: 'AddComment', origin: 'sealed' });
+  const second = withMeta(happened('AnnotationAdded', { annotationId: uid('second') }), {
+    ...first.event.metadata,
+    index: 1,
+  });
+  const bare = happened('VersionClosed');
+  const refused = happened('CommandRefused');
+  const log = await given(
+    happened('ProjectCreated'),
+    happened('DeliverableCreated'),
+    happened('VersionOpened'),
+    happened('CommentAdded'),
+    first,
+    second,
+    bare,
+    refused,
+  );
+  const at = (of: Written) => log.events.find(({ id }) => id === of.event.id)!;
+  expect(await rows(`SELECT count(*)::int AS n FROM audit_v1.entry`)).toEqual([{ n: 7 }]);
+  expect(
+    await rows(
+      `SELECT position, type, origin, entity_type, entity_id, revision, events, code FROM audit_v1.entry ORDER BY position DESC LIMIT 3`,
+    ),
+  ).toMatchObject([
+    {
+      position: String(at(refused).position),
+      type: 'AddComment',
+      entity_type: 'version',
+      entity_id: EXAMPLE.version,
+      revision: null,
+      events: 0,
+      code: 'VERSION_LOCKED',
+    },
+    {
+      position: String(at(bare).position),
+      type: 'VersionClosed',
+      origin: null,
+      revision: at(bare).revision,
+      events: 1,
+    },
+    { position: String(at(first).position), type: 'AddComment', origin: 'sealed', events: 2, code: null },
+  ]);
+  expect(JSON.stringify(await rows(`SELECT * FROM audit_v1.entry`))).not.toContain('127.0.0.1');
 });
 
 it('takes the other events of people, projects and templates', async () => {

@@ -27,7 +27,7 @@ export interface CommandMeta {
   readonly expectedRevision?: number;
   /** The id was made for this very call, not given by the caller: it cannot be a repeat. */
   readonly minted?: boolean;
-  /** Where the command came from; personal, kept only in the audit stream. */
+  /** Where the command came from; personal. The address is kept, encrypted, for the audit trail. */
   readonly origin?: { readonly ip?: string; readonly userAgent?: string };
 }
 

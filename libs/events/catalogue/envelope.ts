@@ -16,6 +16,13 @@ export const eventMetadata = z.object({
   organisationId: id,
   actor: z.object({ userId: id.nullable(), role }),
   schemaVersion: z.int().positive(),
+  /** Type of the command, for the audit trail; events written before it was kept have none. */
+  commandType: z.string().optional(),
+  /**
+   * Address the command came from, on its first event. Personal: in the log, and as events are read, it is a ciphertext
+   * under the acting person's key; only who shows the audit trail opens it.
+   */
+  origin: z.string().optional(),
   /** The command's time, ISO 8601 UTC. */
   at: z.string(),
 });

@@ -46,6 +46,8 @@ export function auditRefusals(log: EventLog, onFailure: (error: unknown) => void
               organisationId: meta.organisationId,
               actor: meta.actor,
               schemaVersion: 1,
+              commandType: command.type,
+              origin: meta.origin?.ip,
               at: meta.at,
             },
           },

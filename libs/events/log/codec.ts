@@ -1,7 +1,16 @@
 import type { JSONRecordedEvent } from '@kurrent/kurrentdb-client';
-import { catalogue, REDACTED, upcast, type EventMetadata, type RecordedEvent } from '../catalogue/index.js';
+import {
+  catalogue,
+  REDACTED,
+  upcast,
+  type EventDefinition,
+  type EventMetadata,
+  type RecordedEvent,
+} from '../catalogue/index.js';
 import { InvalidEvent } from './errors.js';
 import type { NewEvent, PersonCipher } from './types.js';
+
+const ORIGIN = 'metadata';
 
 /** Binds a ciphertext to the place it stands in, so that it can't be moved to another field or person. */
 const aad = (type: string, field: string, person: string) => `${type}\0${field}\0${person}`;
@@ -25,12 +34,53 @@ export async function encodeEvent(event: NewEvent, cipher: PersonCipher): Promis
     const person = data[personField];
     if (typeof value !== 'string') continue;
     // Nobody to encrypt for (the system acts): the value would be personal without a person, so it is not kept.
-    data[field] =
-      typeof person === 'string'
-        ? ({ $personal: await cipher.encrypt(person, value, aad(event.type, field, person)) } satisfies Sealed)
-        : null;
+    if (typeof person !== 'string') data[field] = null;
+    else {
+      const sealed = await seal(cipher, person, value, aad(event.type, field, person), optional(definition, field));
+      data[field] = sealed === undefined ? null : ({ $personal: sealed } satisfies Sealed);
+    }
   }
   return data;
+}
+
+/** The address a command came from is sealed; of nobody, or of a person who is forgotten, it is not kept. */
+export async function encodeMetadata(
+  { origin, ...metadata }: EventMetadata,
+  cipher: PersonCipher,
+): Promise<EventMetadata> {
+  const person = metadata.actor.userId;
+  if (origin === undefined || person === null) return metadata;
+  const sealed = await seal(cipher, person, origin, aad(ORIGIN, 'origin', person), true);
+  return sealed === undefined ? metadata : { ...metadata, origin: sealed };
+}
+
+/** The address in an event's metadata; null when there is none, or the person is forgotten. */
+export async function openOrigin(
+  sealed: string | null | undefined,
+  actorUserId: string | null,
+  cipher: PersonCipher,
+): Promise<string | null> {
+  if (sealed == null || actorUserId === null) return null;
+  return (await cipher.decrypt(actorUserId, sealed, aad(ORIGIN, 'origin', actorUserId))) ?? null;
+}
+
+const optional = (definition: EventDefinition, field: string): boolean =>
+  (definition.schema.shape[field] as { safeParse(value: unknown): { success: boolean } }).safeParse(null).success;
+
+/** Undefined for a person who was forgotten meanwhile, where the value may be missing. */
+async function seal(
+  cipher: PersonCipher,
+  person: string,
+  value: string,
+  place: string,
+  mayBeMissing: boolean,
+): Promise<string | undefined> {
+  try {
+    return await cipher.encrypt(person, value, place);
+  } catch (error) {
+    if (mayBeMissing && (error as { code?: unknown }).code === 'PERSON_ERASED') return undefined;
+    throw error;
+  }
 }
 
 /**

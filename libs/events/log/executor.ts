@@ -106,13 +106,15 @@ export class CommandExecutor {
     const { commandId, organisationId } = command.meta;
     const key = `${organisationId} ${commandId}`;
     const used = this.#used.get(key);
-    if (used && (used.stream !== stream || used.hash !== hash)) return reused(command);
+    if (used && (used.stream !== stream || used.hash !== hash)) {
+      const outcome = reused(command);
+      await this.#options.audit(command, stream, hash, outcome.refusal);
+      return outcome;
+    }
     if (!used) this.#used.set(key, { stream, hash });
 
     const actor = this.#actor(decider, stream);
-    const outcome = await actor.submit(command, hash);
-    if (!outcome.ok && !outcome.repeated) await this.#options.audit(command, stream, hash, outcome.refusal);
-    return outcome as Outcome<S>;
+    return (await actor.submit(command, hash)) as Outcome<S>;
   }
 
   /** The folded state of a stream, from memory when it is busy. Not for decisions: those go through `execute`. */
@@ -295,8 +297,7 @@ class StreamActor {
     if (!(error instanceof AppendTooLarge)) return pending.reject(error);
     const refusal = refuse('COMMAND_TOO_LARGE', 'This is too much for one command; split it.');
     try {
-      await this.#remember(pending, refusal);
-      pending.resolve({ ok: false, refusal, repeated: false });
+      await this.#refuse(pending, refusal);
     } catch (failure) {
       pending.reject(failure);
     }
@@ -365,7 +366,7 @@ class StreamActor {
       const { commandId } = pending.command.meta;
       const known = this.#known.get(commandId);
       if (known) {
-        if (known.hash !== pending.hash) pending.resolve(reused(pending.command));
+        if (known.hash !== pending.hash) await this.#refuseReused(pending);
         else
           pending.resolve({
             ok: true,
@@ -380,7 +381,7 @@ class StreamActor {
       const remembered = recalled[i];
       if (remembered) {
         if (remembered.commandHash !== pending.hash || remembered.stream !== this.#stream)
-          pending.resolve(reused(pending.command));
+          await this.#refuseReused(pending);
         else if (remembered.refusal) pending.resolve({ ok: false, refusal: remembered.refusal, repeated: true });
         else pending.resolve({ ...this.#unchanged(), repeated: true });
         continue;
@@ -397,6 +398,22 @@ class StreamActor {
     const remembered = await this.#options.outcomes.recall(organisationId, commandId);
     pending.recalled = true;
     return remembered;
+  }
+
+  /**
+   * On record first, then remembered, then answered: a crash in between can leave a record that is written again by the
+   * repeat, never a refusal without one.
+   */
+  async #refuse(pending: Pending, refusal: Refusal): Promise<void> {
+    await this.#options.audit(pending.command, this.#stream, pending.hash, refusal);
+    await this.#remember(pending, refusal);
+    pending.resolve({ ok: false, refusal, repeated: false });
+  }
+
+  async #refuseReused(pending: Pending): Promise<void> {
+    const outcome = reused(pending.command);
+    await this.#options.audit(pending.command, this.#stream, pending.hash, outcome.refusal);
+    pending.resolve(outcome);
   }
 
   async #remember({ command: { meta }, hash }: Pending, refusal: Refusal | null): Promise<void> {
@@ -457,6 +474,7 @@ class StreamActor {
 
   async #resolve(decided: readonly Decided[], written: number): Promise<void> {
     let revision = this.#revision! - written;
+    const settling: Promise<void>[] = [];
     for (const { pending, events, refusal } of decided) {
       const { meta } = pending.command;
       revision += events.length;
@@ -473,9 +491,13 @@ class StreamActor {
         });
         continue;
       }
-      await this.#remember(pending, refusal ?? null);
-      pending.resolve(refusal ? { ok: false, refusal, repeated: false } : this.#unchanged());
+      // As it is now: the state moves on before the memory has answered.
+      const unchanged = this.#unchanged();
+      settling.push(
+        refusal ? this.#refuse(pending, refusal) : this.#remember(pending, null).then(() => pending.resolve(unchanged)),
+      );
     }
+    await everyOne(settling);
   }
 
   #unchanged(): Accepted<unknown> {
@@ -502,6 +524,8 @@ class StreamActor {
       organisationId: meta.organisationId,
       actor: meta.actor,
       schemaVersion: definition?.version ?? 1,
+      commandType: pending.command.type,
+      ...(index === 0 && meta.origin?.ip !== undefined ? { origin: meta.origin.ip } : {}),
       at: meta.at,
     };
     return {
@@ -541,6 +565,11 @@ class StreamActor {
     this.#revision = revision;
     this.#position = position;
   }
+}
+
+/** Waits for all of them, then throws what the first failure threw. */
+async function everyOne(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
 }
 
 const reused = (command: Command): Refused => ({

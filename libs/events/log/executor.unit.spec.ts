@@ -133,10 +133,18 @@ describe('a command', () => {
           organisationId: ORGANISATION,
           actor: { userId: ORGANISATION, role: 'CLIENT' },
           schemaVersion: 1,
+          commandType: 'Note',
           at,
         },
       })),
     );
+  });
+
+  it('says where it came from on its first event only', async () => {
+    const { log, process } = world();
+    await process().send(note(['a', 'b'], { origin: { ip: '203.0.113.9', userAgent: 'never kept' } }));
+    expect(log.stream(STREAM).map(({ metadata }) => metadata.origin)).toEqual(['203.0.113.9', undefined]);
+    expect(JSON.stringify(log.all.map(({ metadata }) => metadata))).not.toContain('never kept');
   });
 
   it('that is refused writes no event and is on record', async () => {
@@ -145,6 +153,28 @@ describe('a command', () => {
     expect(refused(await process().send(command)).refusal.code).toBe('MISSING');
     expect(log.all).toEqual([]);
     expect(audited).toEqual([`${STREAM} ${command.meta.commandId} MISSING`]);
+  });
+
+  it('that is refused is on record before it is remembered: a crash in between loses no record', async () => {
+    const { process, outcomes, audited } = world();
+    const command = need('a');
+    outcomes.failing = () => true;
+    await expect(process().send(command)).rejects.toThrow('the memory is away');
+    expect(new Set(audited)).toEqual(new Set([`${STREAM} ${command.meta.commandId} MISSING`]));
+    expect(outcomes.map.size).toBe(0);
+  });
+
+  it('whose id was used for something else is on record too', async () => {
+    const { process, audited } = world();
+    const first = process();
+    const command = note('a');
+    accepted(await first.send(command));
+    const other = note('b', { commandId: command.meta.commandId });
+    const reused = `${STREAM} ${command.meta.commandId} COMMAND_ID_REUSED`;
+    expect(refused(await first.send(other)).refusal.code).toBe('COMMAND_ID_REUSED');
+    expect(audited).toEqual([reused]);
+    expect(refused(await process().send(other)).refusal.code).toBe('COMMAND_ID_REUSED');
+    expect(audited).toEqual([reused, reused]);
   });
 });
 

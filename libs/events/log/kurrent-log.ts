@@ -17,7 +17,7 @@ import {
 } from '@kurrent/kurrentdb-client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
-import { decodeEvent, encodeEvent } from './codec.js';
+import { decodeEvent, encodeEvent, encodeMetadata } from './codec.js';
 import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
 import type {
   AppendResult,
@@ -82,7 +82,7 @@ class KurrentLog implements EventLog {
           id: event.id,
           type: event.type,
           data: await encodeEvent(event, this.#cipher),
-          metadata: { ...event.metadata },
+          metadata: await encodeMetadata(event.metadata, this.#cipher),
         }),
       );
     const client = this.#client;
