@@ -9,6 +9,7 @@ import { gossip, supportedMethods } from './rpc/node.js';
 import { read } from './rpc/reads.js';
 import { Routes } from './rpc/routes.js';
 import { rpc } from './rpc/status.js';
+import { appendRecords, appendSession } from './rpc/transactions.js';
 import { userDetails, userMethods } from './rpc/users.js';
 import { Accounts } from './security/accounts.js';
 import type { Identity } from './security/certificate.js';
@@ -98,6 +99,9 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     routes.bidi(`${streams}/BatchAppend`, 'anyone', batchAppend(log.writer, guard, limits, open));
     routes.unary(`${streams}/Delete`, 'anyone', deleteStream('delete', log.writer, guard, limits));
     routes.unary(`${streams}/Tombstone`, 'anyone', deleteStream('tombstone', log.writer, guard, limits));
+    const transactions = '/kurrentdb.protocol.v2.streams.StreamsService';
+    routes.clientStream(`${transactions}/AppendSession`, 'anyone', appendSession(log.writer, guard, limits));
+    routes.unary(`${transactions}/AppendRecords`, 'anyone', appendRecords(log.writer, guard, limits));
     const users = '/event_store.client.users.Users';
     for (const [name, { requires, serve }] of Object.entries(userMethods(accounts)))
       routes.unary(`${users}/${name}`, requires, serve);

@@ -82,3 +82,22 @@ export function checkCommit(
   if (eventIds.length === 0) return wrong;
   return { decision: 'idempotent', first: exact + 1, last: exact + eventIds.length };
 }
+
+/**
+ * What a transaction may expect beyond `checkCommit`: states of deleted streams, and streams that are checked without
+ * being written to. Undefined where `checkCommit` decides.
+ */
+export function checkState(
+  head: StreamHead,
+  expected: ExpectedRevision | 'deleted' | 'tombstoned',
+  written: boolean,
+): { decision: 'ok'; softDeleted: boolean } | { decision: 'violation' } | undefined {
+  const is = (met: boolean) =>
+    met ? ({ decision: 'ok', softDeleted: head.softDeleted } as const) : ({ decision: 'violation' } as const);
+  if (head.tombstoned) return is(!written && ['any', 'no_stream', 'tombstoned'].includes(expected as string));
+  if (expected === 'tombstoned') return is(false);
+  // A stream that isn't deleted may still hold the events of a repeat.
+  if (expected === 'deleted') return written && !head.softDeleted ? undefined : is(head.softDeleted);
+  if (!written && expected === 'no_stream' && head.softDeleted) return is(true);
+  return undefined;
+}

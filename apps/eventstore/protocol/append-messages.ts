@@ -232,7 +232,7 @@ function varintField(field: number, value: number): Buffer {
   return buffer;
 }
 
-function bytesField(field: number, bytes: Uint8Array): Buffer {
+export function bytesField(field: number, bytes: Uint8Array): Buffer {
   const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
   buffer[0] = (field << 3) | 2;
   const at = writeVarint(buffer, 1, bytes.length);

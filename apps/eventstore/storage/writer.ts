@@ -1,7 +1,13 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { randomUUID } from 'node:crypto';
-import { checkCommit, type ExpectedRevision } from '../core/expected-revision.js';
+import {
+  checkCommit,
+  checkState,
+  type CommitDecision,
+  type ExpectedRevision,
+  type StreamHead,
+} from '../core/expected-revision.js';
 import { linkStreamsOf } from '../core/system-projections.js';
 import {
   baseStreamOf,
@@ -27,14 +33,38 @@ export type AppendResult =
   /** Postgres is away. Whether the append was written is unknown if it was already under way. */
   | { result: 'unavailable'; reason: string };
 
-export type WriteRequest = {
-  stream: string;
-  expected: ExpectedRevision;
+type Timing = {
   /** Milliseconds since 1970 after which the write isn't begun. */
   deadline: number;
   cancelled?: () => boolean;
+};
+
+export type StreamRequest = Timing & {
+  stream: string;
+  expected: ExpectedRevision;
   settle: (result: AppendResult) => void;
 } & ({ kind: 'append'; events: readonly ProposedEvent[]; size: number } | { kind: 'delete' } | { kind: 'tombstone' });
+
+export type TransactionResult =
+  /** Last revisions by index in `streams`; a stream that was only checked has none. */
+  | { result: 'written'; revisions: (number | undefined)[]; position: number }
+  | { result: 'violations'; violations: Violation[] }
+  | Extract<AppendResult, { result: 'timeout' | 'unavailable' }>;
+
+/** A stream that isn't as it was expected; -1 for one that doesn't exist. */
+export type Violation = { index: number; actual: number | 'deleted' | 'tombstoned' };
+
+/** Appends to several streams, and checks of further ones: all or nothing. Streams are named once each. */
+export type TransactionRequest = Timing & {
+  kind: 'transaction';
+  streams: readonly { stream: string; expected: ExpectedRevision | 'deleted' | 'tombstoned' }[];
+  /** In the order of the log; `index` is that of the stream. */
+  events: readonly { index: number; event: ProposedEvent }[];
+  size: number;
+  settle: (result: TransactionResult) => void;
+};
+
+export type WriteRequest = StreamRequest | TransactionRequest;
 
 type WrittenEvent = StoredEvent & ProposedEvent;
 type KnownEvent = { stream: string; revision: number; position: number };
@@ -49,7 +79,7 @@ type Group = {
   links: Link[];
   /** Last revision of each link stream after this group. */
   linkHeads: Map<string, number>;
-  answers: { request: WriteRequest; result: AppendResult }[];
+  answers: (() => void)[];
 };
 
 const GROUP_EVENTS = 4_000;
@@ -206,8 +236,9 @@ export class LogWriter {
     let taken = 0;
     while (taken < this.queue.length && events < GROUP_EVENTS && bytes < GROUP_BYTES) {
       const request = this.queue[taken++]!;
-      events += request.kind === 'append' ? request.events.length : 1;
-      bytes += request.kind === 'append' ? request.size : 0;
+      if (request.kind === 'transaction') events += request.events.length + request.streams.length;
+      else events += request.kind === 'append' ? request.events.length : 1;
+      bytes += 'size' in request ? request.size : 0;
     }
     if (taken === this.queue.length) {
       const all = this.queue;
@@ -232,10 +263,15 @@ export class LogWriter {
     };
     await this.loadStates(client, requests);
     for (const request of requests) {
-      let result: AppendResult;
-      if (request.deadline < Date.now() || request.cancelled?.() === true) result = { result: 'timeout' };
-      else result = await this.decideOne(client, group, request);
-      group.answers.push({ request, result });
+      const late = request.deadline < Date.now() || request.cancelled?.() === true;
+      if (late) group.answers.push(() => request.settle({ result: 'timeout' }));
+      else if (request.kind === 'transaction') {
+        const result = await this.decideTransaction(client, group, request);
+        group.answers.push(() => request.settle(result));
+      } else {
+        const result = await this.decideOne(client, group, request);
+        group.answers.push(() => request.settle(result));
+      }
     }
     return group;
   }
@@ -243,8 +279,11 @@ export class LogWriter {
   private async loadStates(client: pg.Client, requests: readonly WriteRequest[]): Promise<void> {
     const missing = new Set<string>();
     for (const request of requests) {
-      const base = baseStreamOf(request.stream);
-      if (this.streams.get(base) === undefined) missing.add(base);
+      const streams = request.kind === 'transaction' ? request.streams : [request];
+      for (const { stream } of streams) {
+        const base = baseStreamOf(stream);
+        if (this.streams.get(base) === undefined) missing.add(base);
+      }
     }
     if (missing.size === 0) return;
     for (const [name, state] of await readStreamStates(client, [...missing])) this.streams.set(name, state);
@@ -254,30 +293,92 @@ export class LogWriter {
     return group.states.get(base) ?? this.streams.get(base) ?? UNKNOWN_STREAM;
   }
 
-  private async decideOne(client: pg.Client, group: Group, request: WriteRequest): Promise<AppendResult> {
-    const base = baseStreamOf(request.stream);
-    const isMeta = isMetadataStream(request.stream);
-    const state = this.state(group, base);
-    const head = isMeta
-      ? {
-          lastRevision: state.metaLastRevision,
-          // A metadata stream is gone with its stream.
-          tombstoned: state.tombstoned,
-          softDeleted: false,
-          metaLastRevision: -1,
-        }
-      : state;
-    const ids = request.kind === 'append' ? request.events.map((event) => event.id) : [randomUUID()];
-
-    const older = await this.olderIds(client, state, isMeta, request, head.lastRevision, ids);
-    const decision = checkCommit(head, request.expected, ids, {
+  private async check(
+    client: pg.Client,
+    group: Group,
+    stream: string,
+    expected: ExpectedRevision,
+    ids: readonly string[],
+  ): Promise<CommitDecision> {
+    const isMeta = isMetadataStream(stream);
+    const state = this.state(group, baseStreamOf(stream));
+    const head = headOf(state, isMeta);
+    const older = await this.olderIds(client, state, stream, expected, head.lastRevision, ids);
+    return checkCommit(head, expected, ids, {
       recentRevisionOf: (id) => {
         const known = group.ids.get(id) ?? this.recentIds.get(id);
-        return known?.stream === request.stream ? known.revision : undefined;
+        return known?.stream === stream ? known.revision : undefined;
       },
       eventIdAt: (revision) => (isMeta ? undefined : recentIdAt(state, revision)) ?? older?.get(revision),
     });
+  }
 
+  /** All checks see the streams as they are before the transaction. */
+  private async decideTransaction(
+    client: pg.Client,
+    group: Group,
+    request: TransactionRequest,
+  ): Promise<TransactionResult> {
+    const { streams, events } = request;
+    const ids: string[][] = streams.map(() => []);
+    for (const { index, event } of events) ids[index]!.push(event.id);
+    const decisions: TransactionDecision[] = [];
+    for (const [index, { stream, expected }] of streams.entries()) {
+      const head = headOf(this.state(group, baseStreamOf(stream)), isMetadataStream(stream));
+      const special = checkState(head, expected, ids[index]!.length > 0);
+      const plain = expected === 'deleted' || expected === 'tombstoned' ? 'any' : expected;
+      const decision = special ?? (await this.check(client, group, stream, plain, ids[index]!));
+      const isNew = expected === 'deleted' && decision.decision === 'ok' && !decision.softDeleted;
+      decisions.push(isNew ? { decision: 'violation' } : decision);
+    }
+    const written = streams.flatMap((_, index) => (ids[index]!.length > 0 ? [index] : []));
+    if (decisions.every(({ decision }) => decision === 'ok')) return this.writeTransaction(group, request);
+    // A repeat of what was written once is answered as then, whatever became of the streams that were only checked.
+    if (written.length > 0 && written.every((index) => decisions[index]!.decision === 'idempotent')) {
+      const revisions = decisions.map((d, index) =>
+        ids[index]!.length > 0 && d.decision === 'idempotent' ? d.last : undefined,
+      );
+      let position = 0;
+      for (const index of written) {
+        const at =
+          this.positionOf(group, ids[index]!.at(-1)!) ??
+          (await this.readPosition(client, streams[index]!.stream, revisions[index]!));
+        position = Math.max(position, at);
+      }
+      return { result: 'written', revisions, position };
+    }
+    const violations = decisions.flatMap(({ decision }, index): Violation[] => {
+      if (decision === 'ok') return [];
+      const { stream } = streams[index]!;
+      const head = headOf(this.state(group, baseStreamOf(stream)), isMetadataStream(stream));
+      return [{ index, actual: head.tombstoned ? 'tombstoned' : head.softDeleted ? 'deleted' : head.lastRevision }];
+    });
+    return { result: 'violations', violations };
+  }
+
+  private writeTransaction(group: Group, { streams, events }: TransactionRequest): TransactionResult {
+    const before = streams.map(({ stream }) => this.state(group, baseStreamOf(stream)));
+    const byStream: ProposedEvent[][] = streams.map(() => []);
+    const revisions: number[] = streams.map(
+      ({ stream }, index) => headOf(before[index]!, isMetadataStream(stream)).lastRevision,
+    );
+    for (const { index, event } of events) {
+      this.add(group, streams[index]!.stream, ++revisions[index]!, event);
+      byStream[index]!.push(event);
+    }
+    const position = group.base + group.events.length;
+    for (const [index, { stream }] of streams.entries()) {
+      if (byStream[index]!.length === 0) continue;
+      this.advance(group, stream, revisions[index]!, byStream[index]!);
+      if (before[index]!.softDeleted) this.undelete(group, baseStreamOf(stream), before[index]!.lastRevision + 1);
+    }
+    const written = revisions.map((revision, index) => (byStream[index]!.length > 0 ? revision : undefined));
+    return { result: 'written', revisions: written, position };
+  }
+
+  private async decideOne(client: pg.Client, group: Group, request: StreamRequest): Promise<AppendResult> {
+    const ids = request.kind === 'append' ? request.events.map((event) => event.id) : [randomUUID()];
+    const decision = await this.check(client, group, request.stream, request.expected, ids);
     switch (decision.decision) {
       case 'deleted':
         return { result: 'stream_deleted' };
@@ -295,7 +396,7 @@ export class LogWriter {
     }
   }
 
-  private write(group: Group, request: WriteRequest, softDeleted: boolean): AppendResult {
+  private write(group: Group, request: StreamRequest, softDeleted: boolean): AppendResult {
     const { stream } = request;
     const base = baseStreamOf(stream);
     switch (request.kind) {
@@ -391,17 +492,15 @@ export class LogWriter {
   private async olderIds(
     client: pg.Client,
     state: StreamState,
-    isMeta: boolean,
-    request: WriteRequest,
+    stream: string,
+    expected: ExpectedRevision,
     last: number,
     ids: readonly string[],
   ): Promise<Map<number, string> | undefined> {
-    const { expected } = request;
-    if (expected === 'any' || expected === 'stream_exists' || request.kind !== 'append' || ids.length === 0)
-      return undefined;
+    if (expected === 'any' || expected === 'stream_exists' || ids.length === 0) return undefined;
     const from = expected === 'no_stream' ? 0 : expected + 1;
     if (from > last || state.tombstoned) return undefined;
-    if (!isMeta && recentIdAt(state, from) !== undefined) {
+    if (!isMetadataStream(stream) && recentIdAt(state, from) !== undefined) {
       if (recentIdAt(state, from) !== ids[0] || recentIdAt(state, from + ids.length - 1) !== undefined)
         return undefined;
     }
@@ -409,7 +508,7 @@ export class LogWriter {
       name: 'es_ids',
       text: `SELECT revision::text, event_id FROM eventstore.events
               WHERE stream = $1 AND revision BETWEEN $2::bigint AND $3::bigint`,
-      values: [request.stream, from, from + ids.length - 1],
+      values: [stream, from, from + ids.length - 1],
     });
     return new Map(result.rows.map((row) => [Number(row.revision), row.event_id]));
   }
@@ -493,7 +592,7 @@ export class LogWriter {
       );
     }
     this.stats.appends += group.answers.length;
-    for (const { request, result } of group.answers) request.settle(result);
+    for (const answer of group.answers) answer();
   }
 
   private lost(client: pg.Client, reason: string): void {
@@ -548,6 +647,19 @@ function deletedStream(event: WrittenEvent): string | undefined {
   if (!isMetadataStream(event.stream)) return event.type === SYSTEM_EVENT.streamDeleted ? event.stream : undefined;
   const softly = event.type === SYSTEM_EVENT.metadata && parseStreamMetadata(event.data).truncateBefore === 'deleted';
   return softly ? baseStreamOf(event.stream) : undefined;
+}
+
+type TransactionDecision = { decision: 'violation' } | CommitDecision;
+
+function headOf(state: StreamState, isMeta: boolean): StreamHead {
+  if (!isMeta) return state;
+  // A metadata stream is gone with its stream.
+  return {
+    lastRevision: state.metaLastRevision,
+    tombstoned: state.tombstoned,
+    softDeleted: false,
+    metaLastRevision: -1,
+  };
 }
 
 /** A Postgres array literal. */
