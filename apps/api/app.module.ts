@@ -1,11 +1,13 @@
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 import { GraphQLModule } from '@nestjs/graphql';
-import type { CommandExecutor, RefusalAuditor } from '#libs/events/log/index.js';
+import type { CommandExecutor, EventLog, RefusalAuditor } from '#libs/events/log/index.js';
 import type { UploadService } from '#libs/media/index.js';
 import type { Jobs } from '#libs/jobs/index.js';
 import type { Config, Logger } from '#libs/runtime/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
+import { OperationsFeed, OperationsView } from './console/operations.js';
+import { Operators } from './console/operators.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
 import { Commands } from './platform/commands.js';
@@ -19,6 +21,7 @@ import { MediaUrls } from './review/media-urls.js';
 export interface ApiParts {
   readonly config: Config;
   readonly logger: Logger;
+  readonly log: EventLog;
   readonly executor: CommandExecutor;
   readonly audit: RefusalAuditor;
   readonly store: ReadStore;
@@ -32,6 +35,7 @@ export interface ApiParts {
 @Module({})
 export class AppModule {
   static of(parts: ApiParts, edge: GraphqlEdge): DynamicModule {
+    const operations = new OperationsView(parts.log, parts.store, parts.jobs, parts.changes);
     const providers: Provider[] = [
       { provide: CONFIG, useValue: parts.config },
       { provide: SECRETS, useValue: parts.secrets },
@@ -41,6 +45,14 @@ export class AppModule {
       { provide: Access, useValue: parts.access },
       { provide: Changes, useValue: parts.changes },
       { provide: Commands, useValue: new Commands(parts.executor, parts.access, parts.audit) },
+      { provide: OperationsView, useValue: operations },
+      {
+        provide: OperationsFeed,
+        useValue: new OperationsFeed(operations, (err) =>
+          parts.logger.warn({ err }, 'operations could not be looked at'),
+        ),
+      },
+      { provide: Operators, useValue: new Operators(parts.store) },
       MediaUrls,
       ...RESOLVERS,
     ];

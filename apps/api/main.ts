@@ -11,7 +11,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
-import { runService } from '#libs/runtime/index.js';
+import { operatorToken, runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
@@ -99,9 +99,15 @@ await runService(
     }, SWEEP_MS);
     sweep.unref();
 
-    const edge = new GraphqlEdge({ store, access, secrets, logger });
+    const edge = new GraphqlEdge({
+      store,
+      access,
+      secrets,
+      logger,
+      operatorToken: operatorToken(config.keys.master),
+    });
     const module = AppModule.of(
-      { config, logger, executor, audit, store, access, changes, secrets, uploads, jobs },
+      { config, logger, log, executor, audit, store, access, changes, secrets, uploads, jobs },
       edge,
     );
     const app = await NestFactory.create<NestExpressApplication>(module, {

@@ -1,3 +1,4 @@
+import { ConsoleResolver } from './console/console.resolver.js';
 import {
   IdentityResolver,
   LoginPayloadResolver,
@@ -65,4 +66,5 @@ export const RESOLVERS = [
   StackChangeResolver,
   ProjectChangeResolver,
   WorkChangeResolver,
+  ConsoleResolver,
 ];

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isAlive, locateBinaries, stopOrphan } from '#libs/postgres/index.js';
 import { loadSettings, readSecrets, type Settings, setupToken } from '#libs/runtime/index.js';
+import { CONSOLE_USAGE, consoleVerb, isConsoleVerb } from './console.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
 import { runningLauncher } from './home.js';
 import { checkMachine, type Finding, findProgram } from './machine.js';
@@ -27,6 +28,9 @@ const USAGE = `picturelock <command>
   log-url               connection string of the running event store, with the operator's credentials: keep it secret
   setup-token           what the mutation foundOrganisation asks for: it proves that this installation is yours
   version
+
+Of the running one (each takes --json, and --url for another than this home's):
+${CONSOLE_USAGE}
 
 PICTURELOCK_HOME names the folder that holds everything (default: .picturelock in the project).
 `;
@@ -57,6 +61,11 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
         process.stdout.write(USAGE);
         return 0;
       default:
+        if (isConsoleVerb(command))
+          return await consoleVerb(command, rest, loadSettings(process.env), {
+            screen: process.stdout,
+            signal: interruption(),
+          });
         process.stderr.write(`There is no command "${command}".\n\n${USAGE}`);
         return 2;
     }
@@ -64,6 +73,12 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
     process.stderr.write(`\n${(error as Error).message}\n`);
     return 1;
   }
+}
+
+function interruption(): AbortSignal {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
+  return abort.signal;
 }
 
 /** @throws Error when nothing runs */

@@ -113,6 +113,12 @@ class BullJobs implements Jobs {
         );
         return rows[0] && BigInt(rows[0].position);
       },
+      all: async () => {
+        const { rows } = await pool.query<{ name: string; position: string; saved_at: Date }>(
+          `SELECT name, position, saved_at FROM jobs.reaction_checkpoints ORDER BY name`,
+        );
+        return rows.map((row) => ({ name: row.name, position: BigInt(row.position), savedAt: row.saved_at }));
+      },
       save: async (name, position) => {
         const { rows } = await pool.query<{ position: string }>(
           `INSERT INTO jobs.reaction_checkpoints AS c (name, position) VALUES ($1, $2)

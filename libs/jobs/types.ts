@@ -129,10 +129,18 @@ export interface Progress {
   readonly payload: unknown;
 }
 
+export interface ReactionCheckpoint {
+  readonly name: string;
+  readonly position: bigint;
+  readonly savedAt: Date;
+}
+
 /** Where each reaction is in the log; kept in Postgres whatever the queues run on. */
 export interface Checkpoints {
   /** Undefined for a reaction that never ran. */
   load(name: string): Promise<bigint | undefined>;
+  /** All there are, by name. */
+  all(): Promise<ReactionCheckpoint[]>;
   /** Only ever forward: an older position changes nothing. Returns the position that is kept. */
   save(name: string, position: bigint): Promise<bigint>;
 }

@@ -21,4 +21,5 @@ export {
   type ServiceMessage,
 } from './service.js';
 export { type VariableName, variables } from './variables.js';
+export { operatorToken } from './operator-token.js';
 export { setupToken } from './setup-token.js';

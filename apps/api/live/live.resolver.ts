@@ -44,6 +44,7 @@ import { User } from '../identity/types.js';
 import { seesProjectIn, visible } from '../platform/access.js';
 import { Changes, isOn, type Topic } from '../platform/changes.js';
 import { AtLeastArgs } from '../platform/connections.js';
+import { ending } from '../platform/generators.js';
 import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';
 import { Node } from '../platform/inputs.js';
 import { ReadStore } from '../platform/read-store.js';
@@ -71,21 +72,6 @@ const OWN_TIES: ReadonlySet<string> = new Set([
 
 const notVisible = (what: string) =>
   refusalError({ refused: true, code: 'NOT_FOUND', message: `There is no such ${what}.` });
-
-/**
- * A generator that waits for something can't be ended from outside: the end waits with it. This one is told first, so
- * that a client that goes away leaves nothing behind.
- */
-function ending<T>(start: (signal: AbortSignal) => AsyncGenerator<T>): AsyncGenerator<T> {
-  const abort = new AbortController();
-  const generator = start(abort.signal);
-  const end = generator.return.bind(generator);
-  generator.return = (value) => {
-    abort.abort();
-    return end(value);
-  };
-  return generator;
-}
 
 /** Fields that every message has. */
 function messageFields<T extends StackChange | ProjectChange | WorkChange>(change: ChangeRow): T {

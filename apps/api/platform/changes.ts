@@ -87,6 +87,16 @@ export class Changes {
     await this.#reading;
   }
 
+  /** Who follows in this process. */
+  statistics(): { followers: number; catchingUp: number; waiting: number } {
+    const all = [...this.#followers];
+    return {
+      followers: all.length,
+      catchingUp: all.filter(({ behind }) => behind).length,
+      waiting: all.reduce((sum, { waiting }) => sum + waiting.length, 0),
+    };
+  }
+
   /** The newest change there is: where a subscriber that names no position begins. */
   async now(): Promise<bigint> {
     const [last] = await this.#store.query<{ position: string }>(

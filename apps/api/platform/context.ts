@@ -15,6 +15,8 @@ export interface Viewer {
 export interface RequestContext {
   readonly session: Session | null;
   readonly viewer: Viewer | null;
+  /** The request brought the operator's token: it comes from whoever runs the machine. */
+  readonly operator: boolean;
   readonly origin: { readonly ip?: string; readonly userAgent?: string };
   /** Reads of this operation; one snapshot. Subscriptions get a new one with each message. */
   read: ReadSession;
