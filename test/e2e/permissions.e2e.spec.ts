@@ -136,7 +136,16 @@ describe('queries', () => {
   });
   /** One's own, or one's organisation's: never anything of a project. */
   const own = (ask: () => string): Case => ({ ask, nobody: 'UNAUTHENTICATED', outsider: ANSWER, loner: ANSWER });
+  /** For who runs the installation. */
+  const operated = (ask: () => string): Case => ({
+    ask,
+    nobody: 'UNAUTHENTICATED',
+    outsider: 'FORBIDDEN',
+    loner: 'FORBIDDEN',
+  });
   const cases: Record<string, Case[]> = {
+    logStatistics: [operated(() => 'logStatistics { events types { type } organisations { id } }')],
+    operations: [operated(() => 'operations { head projections { name } queues { newestFailures { reason } } }')],
     deliverable: [hidden(() => `deliverable(id: "${made.deliverableId}") { name project { name } }`)],
     myWork: [hidden(() => 'myWork { totalCount edges { node { deliverable { project { name } } } } }')],
     node: [
@@ -340,6 +349,7 @@ describe('subscriptions', () => {
         outsider: NOTHING,
         loner: NOTHING,
       },
+      operationsLooked: { args: () => ({}), selection: 'head', outsider: 'FORBIDDEN', loner: 'FORBIDDEN' },
       projectChanged: {
         args: () => ({ projectId: made.projectId }),
         selection: 'position eventType',
