@@ -13,7 +13,7 @@ import { Changes } from './platform/changes.js';
 import { Commands } from './platform/commands.js';
 import { GraphqlEdge } from './platform/graphql-edge.js';
 import { ReadStore } from './platform/read-store.js';
-import { CONFIG, JOBS, SECRETS, UPLOADS } from './platform/tokens.js';
+import { CONFIG, JOBS, LOG, SECRETS, UPLOADS } from './platform/tokens.js';
 import { RESOLVERS } from './resolvers.js';
 import { MediaUrls } from './review/media-urls.js';
 
@@ -38,6 +38,7 @@ export class AppModule {
     const operations = new OperationsView(parts.log, parts.store, parts.jobs, parts.changes);
     const providers: Provider[] = [
       { provide: CONFIG, useValue: parts.config },
+      { provide: LOG, useValue: parts.log },
       { provide: SECRETS, useValue: parts.secrets },
       { provide: UPLOADS, useValue: parts.uploads },
       { provide: JOBS, useValue: parts.jobs },

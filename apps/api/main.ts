@@ -15,6 +15,7 @@ import { operatorToken, runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
+import { auditExport } from './audit/audit.http.js';
 import { mediaRoute } from './media/media.http.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
@@ -151,6 +152,7 @@ await runService(
       uploads.handler(request, response).catch(next);
     });
     app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
+    app.use('/audit', auditExport({ log, store, access, secrets, retentionDays: config.audit.retentionDays }));
     app.use(express.json({ limit: '2mb' }));
     // Bodies that are too large or no JSON are answered in the form that clients of the api read.
     app.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {

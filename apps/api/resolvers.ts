@@ -1,3 +1,4 @@
+import { AuditEntryResolver, AuditResolver } from './audit/audit.resolver.js';
 import { ConsoleResolver } from './console/console.resolver.js';
 import {
   IdentityResolver,
@@ -66,5 +67,7 @@ export const RESOLVERS = [
   StackChangeResolver,
   ProjectChangeResolver,
   WorkChangeResolver,
+  AuditResolver,
+  AuditEntryResolver,
   ConsoleResolver,
 ];

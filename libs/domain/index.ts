@@ -13,6 +13,7 @@ import * as versionStack from './review/versionStack.js';
 export * from './identity/permissions.js';
 export * from './production/pipeline.js';
 export * from './refusals.js';
+export { changesBetween, plain, type Change, type Plain } from './states.js';
 export type { CommandsOf } from './kit.js';
 
 export {

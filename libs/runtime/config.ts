@@ -50,6 +50,8 @@ export interface Settings {
     expiryHours: number;
   };
   sessions: { idleMinutes: number; absoluteHours: number };
+  /** Null shows the whole audit trail. */
+  audit: { retentionDays: number | null };
   media: { urlTtlSeconds: number; ffmpegPath: string; ffprobePath: string; ffmpegThreads: number };
 }
 
@@ -145,6 +147,7 @@ function toSettings(v: Variables): Settings {
       expiryHours: v.UPLOAD_EXPIRY_HOURS,
     },
     sessions: { idleMinutes: v.SESSION_IDLE_MINUTES, absoluteHours: v.SESSION_ABSOLUTE_HOURS },
+    audit: { retentionDays: v.AUDIT_RETENTION_DAYS ?? null },
     media: {
       urlTtlSeconds: v.MEDIA_URL_TTL_SECONDS,
       ffmpegPath: v.FFMPEG_PATH,

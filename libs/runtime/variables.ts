@@ -118,6 +118,9 @@ export const variables = z.object({
     .describe('An unfinished upload is removed after this long'),
   SESSION_IDLE_MINUTES: whole(1).default(60).describe('A session not used for this long is over'),
   SESSION_ABSOLUTE_HOURS: whole(1).default(12).describe('A session is over this long after login'),
+  AUDIT_RETENTION_DAYS: whole(1, 36_500)
+    .optional()
+    .describe('Older entries of the audit trail are no longer shown or exported; unset: all are. The log keeps them'),
   MEDIA_URL_TTL_SECONDS: whole(10, 7 * 86_400)
     .default(3_600)
     .describe('Life of a signed media URL'),

@@ -146,6 +146,9 @@ describe('queries', () => {
   const cases: Record<string, Case[]> = {
     logStatistics: [operated(() => 'logStatistics { events types { type } organisations { id } }')],
     operations: [operated(() => 'operations { head projections { name } queues { newestFailures { reason } } }')],
+    auditTrail: [
+      { ...own(() => 'auditTrail { totalCount edges { node { type changes { new } } } }'), loner: 'FORBIDDEN' },
+    ],
     deliverable: [hidden(() => `deliverable(id: "${made.deliverableId}") { name project { name } }`)],
     myWork: [hidden(() => 'myWork { totalCount edges { node { deliverable { project { name } } } } }')],
     node: [

@@ -9,6 +9,7 @@ function enumOf<const T extends readonly string[]>(name: string, values: T): { [
   return object;
 }
 
+export const AuditOutcomeEnum = enumOf('AuditOutcome', ['ACCEPTED', 'REFUSED']);
 export const RoleEnum = enumOf('Role', ROLES);
 export const StageStateEnum = enumOf('StageState', STAGE_STATES);
 export const CompletesOnEnum = enumOf('CompletesOn', completesOn.options);

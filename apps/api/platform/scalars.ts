@@ -16,3 +16,6 @@ const decimal = (name: string, description: string) => {
 
 export const Position = decimal('Position', 'A position in the log, as a decimal string. Later is larger.');
 export const ByteSize = decimal('ByteSize', 'Bytes, as a decimal string because files can be larger than 2^53.');
+
+/** Only ever put out. */
+export const Json = new GraphQLScalarType<unknown>({ name: 'JSON', description: 'Any JSON value.' });

@@ -2,4 +2,5 @@
 export const SECRETS = Symbol('secrets');
 export const UPLOADS = Symbol('uploads');
 export const JOBS = Symbol('jobs');
+export const LOG = Symbol('log');
 export const CONFIG = Symbol('config');
