@@ -3,7 +3,12 @@ import type { AddressInfo } from 'node:net';
 import type { EventLog } from './storage/event-log.js';
 
 /** Health and statistics: `/health/live`, `/health/ready`, `/stats`. */
-export async function startHttp(log: EventLog, host: string, port: number): Promise<{ server: Server; port: number }> {
+export async function startHttp(
+  log: EventLog,
+  host: string,
+  port: number,
+  more: () => Record<string, unknown>,
+): Promise<{ server: Server; port: number }> {
   const startedAt = Date.now();
   const server = createServer((request, response) => {
     const reply = (status: number, body: object) => {
@@ -25,6 +30,7 @@ export async function startHttp(log: EventLog, host: string, port: number): Prom
           tailEvents: log.tail.size,
           tailBytes: log.tail.byteSize,
           memoryBytes: process.memoryUsage().rss,
+          ...more(),
           uptimeSeconds: Math.round((Date.now() - startedAt) / 1_000),
         });
         return;

@@ -26,6 +26,7 @@ async function main(): Promise<void> {
     ...(security && { security }),
     ...(tls && { tls: identityOf(tls, settings.host) }),
     logger,
+    onShutdown: () => stop('an operator asked for it'),
   });
   process.off('disconnect', abandon);
 

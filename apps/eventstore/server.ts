@@ -7,6 +7,7 @@ import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appe
 import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
 import { read } from './rpc/reads.js';
+import { monitoring, operationMethods, scavengeNote, statistics } from './rpc/operations.js';
 import { Routes } from './rpc/routes.js';
 import { rpc } from './rpc/status.js';
 import { appendRecords, appendSession } from './rpc/transactions.js';
@@ -16,6 +17,7 @@ import type { Identity } from './security/certificate.js';
 import { Guard } from './security/guard.js';
 import { assertDurable, connect, lockWriter, migrate } from './storage/database.js';
 import { EventLog } from './storage/event-log.js';
+import { Scavenger, type ScavengeReport } from './storage/scavenger.js';
 
 export type EventStoreServerOptions = {
   databaseUrl: string;
@@ -37,6 +39,8 @@ export type EventStoreServerOptions = {
   };
   /** Without it connections are in clear text. */
   tls?: Identity;
+  /** An operator asked for the end. Default: `close`. */
+  onShutdown?: () => void;
   /** Milliseconds to wait for another server to give up the database. Default 10 s. */
   lockWaitMs?: number;
 };
@@ -76,6 +80,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
   });
   const log = new EventLog(databaseUrl, logger);
   const accounts = new Accounts(log, logger);
+  const scavenger = new Scavenger(databaseUrl, logger, (id, report) => noteScavenge(log, id, report));
   const guard = new Guard(log, options.security ? accounts : undefined);
   /** Streaming calls being served. */
   const open = new Set<FrameSink>();
@@ -99,6 +104,17 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     routes.bidi(`${streams}/BatchAppend`, 'anyone', batchAppend(log.writer, guard, limits, open));
     routes.unary(`${streams}/Delete`, 'anyone', deleteStream('delete', log.writer, guard, limits));
     routes.unary(`${streams}/Tombstone`, 'anyone', deleteStream('tombstone', log.writer, guard, limits));
+    const operations = '/event_store.client.operations.Operations';
+    const administration = {
+      scavenger,
+      shutdown: () => setImmediate(options.onShutdown ?? (() => void close())),
+      restartPersistentSubscriptions: () => Promise.resolve(),
+    };
+    for (const [name, { requires, serve }] of Object.entries(operationMethods(administration)))
+      routes.unary(`${operations}/${name}`, requires, serve);
+    const startedAt = Date.now();
+    const stats = monitoring(() => statistics(log, startedAt));
+    routes.serverStream('/event_store.client.monitoring.Monitoring/Stats', 'authenticated', stats);
     const transactions = '/kurrentdb.protocol.v2.streams.StreamsService';
     routes.clientStream(`${transactions}/AppendSession`, 'anyone', appendSession(log.writer, guard, limits));
     routes.unary(`${transactions}/AppendRecords`, 'anyone', appendRecords(log.writer, guard, limits));
@@ -112,30 +128,37 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     routes.unary('/event_store.client.gossip.Gossip/Read', 'anyone', nodeGossip);
 
     grpcPort = await bind(server, host, port, options.tls);
-    const http = await startHttp(log, host, httpPort).catch((error: unknown) => {
+    const http = await startHttp(log, host, httpPort, () => ({
+      passwordChecks: accounts.checks,
+      scavenge: scavenger.current ?? null,
+    })).catch((error: unknown) => {
       throw portUnavailable(host, httpPort, error);
     });
     logger.info({ host, port: grpcPort, httpPort: http.port, head: log.head }, 'event store is serving');
-    return {
-      port: grpcPort,
-      httpPort: http.port,
-      close: once(async () => {
-        http.server.close();
-        http.server.closeAllConnections();
-        await log.writer.close();
-        // A status of its own rather than a torn connection: clients know then that they may come back.
-        for (const sink of open) sink.fail(rpc.unavailable('the event store shuts down'));
-        await shutdown(server);
-        await log.close();
-        logger.info('event store has stopped');
-      }),
-    };
+    const close = once(async () => {
+      await scavenger.close();
+      http.server.close();
+      http.server.closeAllConnections();
+      await log.writer.close();
+      // A status of its own rather than a torn connection: clients know then that they may come back.
+      for (const sink of open) sink.fail(rpc.unavailable('the event store shuts down'));
+      await shutdown(server);
+      await log.close();
+      logger.info('event store has stopped');
+    });
+    return { port: grpcPort, httpPort: http.port, close };
   } catch (error) {
     server.forceShutdown();
     await log.close().catch(() => undefined);
     await client.end().catch(() => undefined);
     throw error;
   }
+}
+
+async function noteScavenge(log: EventLog, id: string, report: ScavengeReport | undefined): Promise<void> {
+  const { type, data } = scavengeNote(id, report);
+  const event = { type, isJson: true, data: Buffer.from(JSON.stringify(data)), metadata: Buffer.alloc(0) };
+  await log.append(`$scavenges-${id}`, event);
 }
 
 /** Waits a moment for calls to end by themselves. */

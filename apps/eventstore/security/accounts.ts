@@ -42,6 +42,8 @@ const userStream = (login: string) => `$user-${login}`;
 export class Accounts {
   private readonly key = randomBytes(32);
   private readonly known = new Map<string, { principal: Principal; forget: () => void }>();
+  /** Passwords that were compared with a hash. */
+  checks = 0;
   private readonly checking = new Map<string, Promise<Principal>>();
 
   constructor(
@@ -79,6 +81,7 @@ export class Accounts {
       unlisten();
       this.known.delete(digest);
     };
+    this.checks++;
     try {
       const found = await this.read(login);
       const right =

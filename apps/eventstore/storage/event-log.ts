@@ -1,12 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { isMetadataStream, type StreamMetadata } from '../core/stream-metadata.js';
 import { isLinkStream } from '../core/system-projections.js';
-import { decodeEventFrame } from '../protocol/frames.js';
+import { decodeEventFrame, type DecodedFrame, type ProposedEvent } from '../protocol/frames.js';
 import { encodeLinkFrame } from '../protocol/links.js';
 import { LogReader } from './reader.js';
 import { Tail, type Link, type StoredEvent } from './tail.js';
-import { LogWriter } from './writer.js';
+import { LogWriter, type AppendResult } from './writer.js';
 
 /** What a reader may know of a stream, metadata streams included. */
 export type ReadableStream = {
@@ -14,6 +15,8 @@ export type ReadableStream = {
   tombstoned: boolean;
   softDeleted: boolean;
   metadata: StreamMetadata;
+  /** Data of the last metadata event. */
+  rawMetadata?: Buffer | undefined;
 };
 
 export type StreamListener = {
@@ -70,6 +73,29 @@ export class EventLog {
       // The protocol keeps only the newest metadata of a stream.
       metadata: { maxCount: 1 },
     };
+  }
+
+  /** The last event of a stream that readers may see. */
+  async last(stream: string): Promise<DecodedFrame | undefined> {
+    const { lastRevision, softDeleted, tombstoned } = await this.readableStream(stream);
+    if (lastRevision < 0 || softDeleted || tombstoned) return undefined;
+    const page = await this.reader.stream('backwards', stream, lastRevision, lastRevision, 1, undefined);
+    return page.count === 0 ? undefined : decodeEventFrame(page.frames);
+  }
+
+  /** An append of the server itself; expects nothing of the stream and waits as long as it takes. */
+  append(stream: string, event: Omit<ProposedEvent, 'id'>): Promise<AppendResult> {
+    return new Promise((settle) => {
+      const events = [{ id: randomUUID(), ...event }];
+      const size = event.data.length + event.metadata.length;
+      this.writer.submit({ kind: 'append', stream, expected: 'any', events, size, deadline: Infinity, settle });
+    });
+  }
+
+  delete(stream: string): Promise<AppendResult> {
+    return new Promise((settle) => {
+      this.writer.submit({ kind: 'delete', stream, expected: 'any', deadline: Infinity, settle });
+    });
   }
 
   /** Resolves at the next commit, or when `abandon` calls the function it is given. */

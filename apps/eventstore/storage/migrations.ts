@@ -55,4 +55,11 @@ export const MIGRATIONS: readonly string[] = [
   COMMENT ON TABLE eventstore.links IS 'Streams of links to events: $ce-, $et-, $category- and $streams.';
   COMMENT ON COLUMN eventstore.links.position IS 'The event linked to. A row stays when its event is scavenged.';
   `,
+  `
+  CREATE TABLE eventstore.scavenge (
+    after  text    COLLATE "C" NOT NULL,
+    single boolean PRIMARY KEY DEFAULT true CHECK (single)
+  );
+  COMMENT ON TABLE eventstore.scavenge IS 'The stream an unfinished scavenge came to; empty when none is unfinished.';
+  `,
 ];
