@@ -6,6 +6,8 @@ import { startHttp } from './http.js';
 import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appends.js';
 import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
+import { PersistentSubscriptions } from './persistent/subscriptions.js';
+import { persistentSubscriptionMethods, readPersistentSubscription } from './rpc/persistent-subscriptions.js';
 import { read } from './rpc/reads.js';
 import { monitoring, operationMethods, scavengeNote, statistics } from './rpc/operations.js';
 import { Routes } from './rpc/routes.js';
@@ -79,6 +81,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     );
   });
   const log = new EventLog(databaseUrl, logger);
+  const persistent = new PersistentSubscriptions(log, logger);
   const accounts = new Accounts(log, logger);
   const scavenger = new Scavenger(databaseUrl, logger, (id, report) => noteScavenge(log, id, report));
   const guard = new Guard(log, options.security ? accounts : undefined);
@@ -104,11 +107,16 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     routes.bidi(`${streams}/BatchAppend`, 'anyone', batchAppend(log.writer, guard, limits, open));
     routes.unary(`${streams}/Delete`, 'anyone', deleteStream('delete', log.writer, guard, limits));
     routes.unary(`${streams}/Tombstone`, 'anyone', deleteStream('tombstone', log.writer, guard, limits));
+    await persistent.start();
+    const subscriptions = '/event_store.client.persistent_subscriptions.PersistentSubscriptions';
+    for (const [name, { requires, serve }] of Object.entries(persistentSubscriptionMethods(persistent)))
+      routes.unary(`${subscriptions}/${name}`, requires, serve);
+    routes.bidi(`${subscriptions}/Read`, 'anyone', readPersistentSubscription(persistent, guard, open));
     const operations = '/event_store.client.operations.Operations';
     const administration = {
       scavenger,
       shutdown: () => setImmediate(options.onShutdown ?? (() => void close())),
-      restartPersistentSubscriptions: () => Promise.resolve(),
+      restartPersistentSubscriptions: () => persistent.restart(),
     };
     for (const [name, { requires, serve }] of Object.entries(operationMethods(administration)))
       routes.unary(`${operations}/${name}`, requires, serve);
@@ -139,6 +147,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
       await scavenger.close();
       http.server.close();
       http.server.closeAllConnections();
+      await persistent.close();
       await log.writer.close();
       // A status of its own rather than a torn connection: clients know then that they may come back.
       for (const sink of open) sink.fail(rpc.unavailable('the event store shuts down'));
@@ -149,6 +158,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     return { port: grpcPort, httpPort: http.port, close };
   } catch (error) {
     server.forceShutdown();
+    await persistent.close();
     await log.close().catch(() => undefined);
     await client.end().catch(() => undefined);
     throw error;

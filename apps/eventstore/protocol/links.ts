@@ -15,16 +15,25 @@ export function mayHoldLinks(frames: Buffer): boolean {
   return frames.includes(LINK_TYPE);
 }
 
-/** Where a link points; undefined for any other frame and for a link that can't be understood. */
-export function linkTarget(frame: EventFrame): LinkTarget | undefined {
+/** Where a link points; `broken` when it can't be understood, undefined for any other frame. */
+export function linkTarget(frame: EventFrame): LinkTarget | 'broken' | undefined {
   if (frame[5] !== 0x0a || !frame.includes(LINK_TYPE)) return undefined;
   const { type, data } = decodeEventFrame(frame);
   if (type !== '$>') return undefined;
+  return splitLink(data) ?? 'broken';
+}
+
+/** Takes a link's data apart. A tombstone's revision is beyond what JavaScript counts: nothing is found there. */
+export function splitLink(data: Buffer): LinkTarget | undefined {
   const text = data.toString('utf8');
   const at = text.indexOf('@');
-  const revision = Number(text.slice(0, at));
-  if (at <= 0 || !Number.isSafeInteger(revision) || revision < 0) return undefined;
-  return { stream: text.slice(at + 1), revision };
+  return at > 0 && /^\d+$/.test(text.slice(0, at))
+    ? { stream: text.slice(at + 1), revision: Number(text.slice(0, at)) }
+    : undefined;
+}
+
+export function linkText(stream: string, revision: number): string {
+  return `${revisionText(revision)}@${stream}`;
 }
 
 /** The link's frame as clients get it when they ask for links to be resolved; without a target only the link is left. */

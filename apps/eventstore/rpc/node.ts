@@ -13,6 +13,11 @@ const SUPPORTED: readonly { service: string; method: string; features: readonly 
   { service: 'event_store.client.streams.streams', method: 'delete', features: [] },
   { service: 'event_store.client.streams.streams', method: 'tombstone', features: [] },
   { service: 'event_store.client.streams.streams', method: 'batchappend', features: ['deadline_duration'] },
+  ...['create', 'update', 'delete', 'read', 'getinfo', 'replayparked', 'list', 'restartsubsystem'].map((method) => ({
+    service: 'event_store.client.persistent_subscriptions.persistentsubscriptions',
+    method,
+    features: ['stream', 'all'],
+  })),
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendsession', features: [] },
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendrecords', features: [] },
   { service: 'event_store.client.gossip.gossip', method: 'read', features: [] },

@@ -1,7 +1,7 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { InvalidFilter } from '../core/event-filter.js';
 import { firstReadableRevision } from '../core/stream-metadata.js';
-import { framesOf, linkTarget, mayHoldLinks, resolvedFrame } from '../protocol/links.js';
+import { framesOf, type LinkTarget, linkTarget, mayHoldLinks, resolvedFrame } from '../protocol/links.js';
 import {
   readReadRequest,
   streamNotFoundFrame,
@@ -82,9 +82,9 @@ function outletFor(log: EventLog, request: ReadRequest, sink: FrameSink): Outlet
 }
 
 /** The frames with links replaced by what they point at. What a reader of the stream can't see isn't shown here either. */
-async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
+export async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
   const all = [...framesOf(frames)].map((frame) => ({ frame, target: linkTarget(frame) }));
-  const targets = all.flatMap(({ target }) => target ?? []);
+  const targets = all.flatMap(({ target }) => (isReadable(target) ? target : []));
   const visible = new Map<string, (revision: number) => boolean>();
   for (const { stream } of targets) {
     if (visible.has(stream)) continue;
@@ -97,10 +97,15 @@ async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
   return Buffer.concat(
     all.map(({ frame, target }) => {
       if (target === undefined) return frame;
+      if (!isReadable(target)) return resolvedFrame(frame, undefined);
       const shown = visible.get(target.stream)?.(target.revision) === true;
       return resolvedFrame(frame, shown ? found.get(eventKey(target.stream, target.revision)) : undefined);
     }),
   );
+}
+
+function isReadable(target: ReturnType<typeof linkTarget>): target is LinkTarget {
+  return typeof target === 'object' && Number.isSafeInteger(target.revision);
 }
 
 export type Chunk = {

@@ -52,6 +52,37 @@ export const rpc = {
     rpcError(status.DEADLINE_EXCEEDED, 'Try again.', { exception: 'user-conflict', 'login-name': login }),
   scavengeNotFound: (id: string) =>
     rpcError(status.NOT_FOUND, 'Scavenge id was invalid.', { exception: 'scavenge-not-found', 'scavenge-id': id }),
+  persistentSubscriptionFailed: (stream: string, group: string, reason: string) =>
+    rpcError(status.INTERNAL, `Subscription group ${group} on stream ${stream} failed: '${reason}'`, {
+      exception: 'persistent-subscription-failed',
+      'stream-name': stream,
+      'group-name': group,
+      reason,
+    }),
+  persistentSubscriptionDoesNotExist: (stream: string, group: string) =>
+    rpcError(status.NOT_FOUND, `Subscription group ${group} on stream ${stream} does not exist.`, {
+      exception: 'persistent-subscription-does-not-exist',
+      'stream-name': stream,
+      'group-name': group,
+    }),
+  persistentSubscriptionExists: (stream: string, group: string) =>
+    rpcError(status.ALREADY_EXISTS, `Subscription group ${group} on stream ${stream} exists.`, {
+      exception: 'persistent-subscription-exists',
+      'stream-name': stream,
+      'group-name': group,
+    }),
+  maximumSubscribersReached: (stream: string, group: string) =>
+    rpcError(
+      status.FAILED_PRECONDITION,
+      `Maximum subscriptions reached for subscription group ${group} on stream ${stream}.`,
+      { exception: 'maximum-subscribers-reached', 'stream-name': stream, 'group-name': group },
+    ),
+  persistentSubscriptionDropped: (stream: string, group: string) =>
+    rpcError(status.CANCELLED, `Subscription group ${group} on stream ${stream} was dropped.`, {
+      exception: 'persistent-subscription-dropped',
+      'stream-name': stream,
+      'group-name': group,
+    }),
   timeout: (message: string) => rpcError(status.ABORTED, `Operation timed out: ${message}`),
   unavailable: (reason: string) => rpcError(status.UNAVAILABLE, `Server Is Not Ready: ${reason}`),
   invalidArgument: (message: string) => rpcError(status.INVALID_ARGUMENT, message),

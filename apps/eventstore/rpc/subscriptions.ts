@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { matches, type EventFilter } from '../core/event-filter.js';
 import { firstReadableRevision } from '../core/stream-metadata.js';
 import { encodeCheckpointFrame } from '../protocol/frames.js';
-import { confirmationFrame, livenessFrame, type ReadFrom, type ReadRequest } from '../protocol/read-messages.js';
+import { confirmationFrame, livenessFrame, type ReadFrom } from '../protocol/read-messages.js';
 import type { EventLog } from '../storage/event-log.js';
 import { PAGE_BYTES, PAGE_EVENTS } from '../storage/reader.js';
 import type { StoredEvent } from '../storage/tail.js';
@@ -48,13 +48,21 @@ class Checkpointing {
   }
 }
 
+export type AllFeed = {
+  from: ReadFrom;
+  filter: EventFilter | undefined;
+  checkpointInterval: number;
+  /** Most events of one `send`. */
+  pageEvents?: number;
+};
+
 /**
  * A subscription to `$all` is a cursor. Close to the end it is served from the tail in memory, right after each commit;
  * farther away it reads the table, page by page, as fast as the client takes them. Nothing is buffered for a client that
  * lags: it just falls behind.
  */
-export async function subscribeToAll(log: EventLog, request: ReadRequest, outlet: Outlet): Promise<void> {
-  const { filter } = request;
+export async function subscribeToAll(log: EventLog, request: AllFeed, outlet: Outlet): Promise<void> {
+  const { filter, pageEvents = PAGE_EVENTS } = request;
   const checkpoints = new Checkpointing(filter, request.checkpointInterval);
   let abandon = () => {};
   outlet.whenCancelled(() => abandon());
@@ -76,7 +84,7 @@ export async function subscribeToAll(log: EventLog, request: ReadRequest, outlet
       continue;
     }
     if (log.tail.covers(cursor)) {
-      const events = log.tail.after(cursor, PAGE_EVENTS, PAGE_BYTES);
+      const events = log.tail.after(cursor, pageEvents, PAGE_BYTES);
       cursor = events.at(-1)?.position ?? log.head;
       await outlet.send(checkpoints.framesInMemory(events));
       continue;
@@ -86,7 +94,7 @@ export async function subscribeToAll(log: EventLog, request: ReadRequest, outlet
       caughtUpFrom = cursor;
       await outlet.send(livenessFrame('fellBehind', { position: cursor }, new Date()));
     }
-    cursor = await catchUp(log, filter, cursor, checkpoints, outlet);
+    cursor = await catchUp(log, filter, cursor, pageEvents, checkpoints, outlet);
   }
 }
 
@@ -95,12 +103,13 @@ async function catchUp(
   log: EventLog,
   filter: EventFilter | undefined,
   start: number,
+  pageEvents: number,
   checkpoints: Checkpointing,
   outlet: Outlet,
 ): Promise<number> {
   const fetch = async (from: number): Promise<{ frames: () => Buffer; last: number | undefined }> => {
     if (filter === undefined) {
-      const page = await log.reader.all('forwards', from, log.head, PAGE_EVENTS);
+      const page = await log.reader.all('forwards', from, log.head, pageEvents);
       return { frames: () => page.frames, last: page.last };
     }
     const page = await log.reader.allFiltered('forwards', from, log.head, PAGE_EVENTS, filter);
@@ -127,14 +136,21 @@ async function catchUp(
 const QUEUE_EVENTS = 1_000;
 const QUEUE_BYTES = 4 * 1024 * 1024;
 
-export async function subscribeToStream(log: EventLog, stream: string, from: ReadFrom, outlet: Outlet): Promise<void> {
+/** @param limits most events of one `send` when it catches up, and most live ones that may wait before it falls behind */
+export async function subscribeToStream(
+  log: EventLog,
+  stream: string,
+  from: ReadFrom,
+  outlet: Outlet,
+  limits = { pageEvents: PAGE_EVENTS, queueEvents: QUEUE_EVENTS },
+): Promise<void> {
   let queue: StoredEvent[] = [];
   let queuedBytes = 0;
   let behind = true;
   let wake = () => {};
   const stop = log.listen(stream, {
     committed: (event) => {
-      if (queue.length >= QUEUE_EVENTS || queuedBytes >= QUEUE_BYTES) behind = true;
+      if (queue.length >= limits.queueEvents || queuedBytes >= QUEUE_BYTES) behind = true;
       if (behind) return;
       queue.push(event);
       queuedBytes += event.frame.length;
@@ -164,7 +180,7 @@ export async function subscribeToStream(log: EventLog, stream: string, from: Rea
         queue = [];
         queuedBytes = 0;
         behind = false;
-        cursor = await catchUpStream(log, stream, cursor, outlet);
+        cursor = await catchUpStream(log, stream, cursor, limits.pageEvents, outlet);
         continue;
       }
       if (queue.length > 0) {
@@ -187,7 +203,13 @@ export async function subscribeToStream(log: EventLog, stream: string, from: Rea
   }
 }
 
-async function catchUpStream(log: EventLog, stream: string, start: number, outlet: Outlet): Promise<number> {
+async function catchUpStream(
+  log: EventLog,
+  stream: string,
+  start: number,
+  pageEvents: number,
+  outlet: Outlet,
+): Promise<number> {
   let cursor = start;
   const state = await log.readableStream(stream);
   if (state.tombstoned) throw rpc.streamDeleted(stream);
@@ -197,7 +219,7 @@ async function catchUpStream(log: EventLog, stream: string, start: number, outle
   const first = firstReadableRevision(state.metadata, lastRevision);
   while (cursor < lastRevision && !outlet.cancelled) {
     const from = Math.max(cursor + 1, first);
-    const page = await log.reader.stream('forwards', stream, from, lastRevision, PAGE_EVENTS, notBefore);
+    const page = await log.reader.stream('forwards', stream, from, lastRevision, pageEvents, notBefore);
     if (page.last === undefined) return lastRevision;
     cursor = page.last;
     await outlet.send(page.frames);
