@@ -185,13 +185,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         EVENTSTORE_PORT: String(port),
         EVENTSTORE_HTTP_PORT: String(httpPort),
         EVENTSTORE_LOG_LEVEL: settings.logLevel,
-        // Stock clients send credentials over TLS only.
+        // Stock clients send credentials over TLS only, and Node wants no address as the name of a TLS server.
         EVENTSTORE_ADMIN_PASSWORD: home.secrets.eventStorePassword,
         EVENTSTORE_TLS_FOLDER: home.eventStoreTls,
       };
       const authority = encodeURIComponent(join(home.eventStoreTls, 'ca.pem'));
       const credentials = `admin:${home.secrets.eventStorePassword}`;
-      urls.eventStore = `kurrentdb://${credentials}@${loopback}:${port}?tls=true&tlsCaFile=${authority}`;
+      urls.eventStore = `kurrentdb://${credentials}@localhost:${port}?tls=true&tlsCaFile=${authority}`;
       urls.eventStoreHttp = `http://${loopback}:${httpPort}`;
     }
     let apiPort = settings.api.port;
