@@ -459,6 +459,29 @@ describe('two windows', () => {
     await look(editor, '11-approved-live');
   });
 
+  it('are on the operator’s page too: it lives, and is the operator’s alone', async () => {
+    const operator = await signIn('Maya', stack.apiUrl);
+    await operator.getByRole('button', { name: 'Admin' }).click();
+    const review = operator.getByRole('region', { name: 'Projections' }).getByRole('row', { name: /^review/ });
+    const position = async () => Number((await review.getByRole('cell').nth(1).textContent())!);
+    const before = await position();
+    await client.getByLabel('Comment', { exact: true }).fill('Seen by the operator too.');
+    await client.getByRole('button', { name: 'Comment', exact: true }).click();
+    for (const until = Date.now() + PATIENCE_MS; (await position()) <= before;) {
+      if (Date.now() > until) throw new Error('the operator’s page stands still');
+      await sleep(100);
+    }
+    await operator.getByRole('button', { name: 'Count events' }).click();
+    await operator
+      .getByRole('region', { name: 'Log' })
+      .getByRole('row', { name: /^VersionUploaded/ })
+      .waitFor();
+    await look(operator, '12-admin');
+    await operator.close();
+    await editor.goto(new URL('/admin', line.url).href);
+    await editor.getByRole('heading', { name: 'This page is the operator’s' }).waitFor();
+  });
+
   it('were quiet on their consoles, but for the lines that were cut', () => {
     const expected = /net::ERR_|WebSocket|Failed to load resource/;
     expect(complaints.filter((complaint) => !expected.test(complaint))).toEqual([]);

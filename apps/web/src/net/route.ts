@@ -5,19 +5,25 @@ export interface Route {
   readonly stackId: string | null;
   /** Number of the version asked for, when the address names one. */
   readonly version: number | null;
+  /** The operator's page. */
+  readonly admin: boolean;
   readonly known: boolean;
 }
 
-/** Pure: `/`, `/stacks/<id>`, `/stacks/<id>?v=2`. */
+/** Pure: `/`, `/stacks/<id>`, `/stacks/<id>?v=2`, `/admin`. */
 export function routeOf(pathname: string, query: string): Route {
   const match = /^\/stacks\/([^/]+)\/?$/.exec(pathname);
   const version = /^\d{1,6}$/.exec(new URLSearchParams(query).get('v') ?? '');
+  const admin = /^\/admin\/?$/.test(pathname);
   return {
+    admin,
     stackId: match ? decodeURIComponent(match[1]!) : null,
     version: version ? Number(version[0]) : null,
-    known: match !== null || pathname === '/',
+    known: match !== null || admin || pathname === '/',
   };
 }
+
+export const ADMIN_PATH = '/admin';
 
 export function stackPath(stackId: string, version?: number): string {
   return `/stacks/${encodeURIComponent(stackId)}${version === undefined ? '' : `?v=${version}`}`;

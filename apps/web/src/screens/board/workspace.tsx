@@ -8,11 +8,12 @@ import {
 import { ApiFailure } from '../../net/client.js';
 import { useConnection, useSession } from '../../net/context.jsx';
 import { useLive } from '../../net/live.js';
-import { navigate, stackPath, useRoute } from '../../net/route.js';
+import { ADMIN_PATH, navigate, stackPath, useRoute } from '../../net/route.js';
 import { session } from '../../net/session.js';
 import { FilmIcon, LogoMark, MenuIcon, WarningIcon } from '../../ui/icons.jsx';
 import { Avatar, Blank, Button, IconButton, Loading } from '../../ui/parts.jsx';
 import { ROLES } from '../../ui/words.js';
+import { AdminScreen } from '../admin/admin.jsx';
 import { RoomScreen } from '../room/room.jsx';
 import { ProjectTree } from './project-tree.jsx';
 
@@ -88,6 +89,11 @@ export function Workspace() {
             <span>{viewer.name}</span>
             <small>{ROLES[viewer.role]}</small>
           </div>
+          {viewer.role === 'ADMINISTRATOR' && (
+            <Button tone="ghost" aria-current={route.admin ? 'page' : undefined} onClick={() => navigate(ADMIN_PATH)}>
+              Admin
+            </Button>
+          )}
           <Button
             tone="ghost"
             onClick={() => {
@@ -130,6 +136,8 @@ export function Workspace() {
             title="There is nothing at this address"
             action={<Button onClick={() => navigate('/')}>Go to the newest project</Button>}
           />
+        ) : route.admin ? (
+          <AdminScreen />
         ) : route.stackId !== null ? (
           <RoomScreen key={route.stackId} stackId={route.stackId} asked={route.version} />
         ) : projects === null && failure === null ? (
