@@ -8,6 +8,7 @@ import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
 import { PersistentSubscriptions } from './persistent/subscriptions.js';
 import { persistentSubscriptionMethods, readPersistentSubscription } from './rpc/persistent-subscriptions.js';
+import { projectionMethods, projectionStatistics } from './rpc/projections.js';
 import { read } from './rpc/reads.js';
 import { monitoring, operationMethods, scavengeNote, statistics } from './rpc/operations.js';
 import { Routes } from './rpc/routes.js';
@@ -112,6 +113,11 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     for (const [name, { requires, serve }] of Object.entries(persistentSubscriptionMethods(persistent)))
       routes.unary(`${subscriptions}/${name}`, requires, serve);
     routes.bidi(`${subscriptions}/Read`, 'anyone', readPersistentSubscription(persistent, guard, open));
+    const projections = '/event_store.client.projections.Projections';
+    for (const [name, { requires, serve }] of Object.entries(projectionMethods))
+      routes.unary(`${projections}/${name}`, requires, serve);
+    const projected = projectionStatistics(() => log.head);
+    routes.serverStream(`${projections}/Statistics`, 'authenticated', projected);
     const operations = '/event_store.client.operations.Operations';
     const administration = {
       scavenger,

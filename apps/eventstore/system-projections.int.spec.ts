@@ -1,4 +1,4 @@
-import { END, jsonEvent, type ResolvedEvent, StreamNotFoundError } from '@kurrent/kurrentdb-client';
+import { AccessDeniedError, END, jsonEvent, type ResolvedEvent, StreamNotFoundError } from '@kurrent/kurrentdb-client';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { collect, events, startTestStore, type TestStore, until } from './eventstore.fixture.js';
@@ -95,6 +95,11 @@ it('$by_event_type, $streams and $stream_by_category', async () => {
   ]);
 });
 
+it.each(['$ce-x', '$et-x', '$streams', '$category-x'])('%s is not written by clients', async (stream) => {
+  await expect(client.appendToStream(stream, events(1))).rejects.toThrow(AccessDeniedError);
+  await expect(client.deleteStream(stream)).rejects.toThrow(AccessDeniedError);
+});
+
 it('links take no place in $all', async () => {
   const c = category();
   const { position } = await client.appendToStream(`${c}-1`, events(3));
@@ -132,3 +137,41 @@ it('a log from before gets the same links that a new one has', async () => {
   await postgres.end();
   await other.close();
 }, 60_000);
+
+describe('management of projections', () => {
+  it('shows the system projections as running', async () => {
+    const all = await client.listProjections();
+    expect(all.map((projection) => projection.name)).toEqual([
+      '$streams',
+      '$stream_by_category',
+      '$by_category',
+      '$by_event_type',
+    ]);
+    expect(await client.getProjectionStatus('$by_category')).toMatchObject({
+      name: '$by_category',
+      status: 'Running',
+      progress: 100,
+    });
+    await client.enableProjection('$by_category');
+    expect(await client.getProjectionState('$by_category')).toEqual({});
+  });
+
+  it('refuses to change them', async () => {
+    for (const change of [
+      client.disableProjection('$streams'),
+      client.abortProjection('$streams'),
+      client.resetProjection('$streams'),
+      client.updateProjection('$streams', 'fromAll()'),
+      client.deleteProjection('$streams'),
+    ])
+      await expect(change).rejects.toThrow("System projection '$streams' is always on");
+  });
+
+  it('knows and makes no others', async () => {
+    await expect(client.createProjection('mine', 'fromAll()')).rejects.toThrow(
+      'A projection of your own is not supported',
+    );
+    await expect(client.getProjectionStatus('mine')).rejects.toThrow("Projection 'mine' not found");
+    await expect(client.enableProjection('mine')).rejects.toThrow("Projection 'mine' not found");
+  });
+});

@@ -1,6 +1,5 @@
 /** Stream names and stream metadata as the protocol knows them. Pure. */
 import { parseAcl, type StreamAcl } from './acl.js';
-import { isLinkStream } from './system-projections.js';
 
 export type StreamMetadata = {
   maxCount?: number;
@@ -39,7 +38,6 @@ export function streamNameProblem(stream: string): string | undefined {
   if (stream === '') return 'Stream name is empty.';
   if (stream === '$$' || stream.startsWith('$$$$')) return `Stream name '${stream}' is reserved.`;
   if (stream === '$all') return "Stream '$all' can't be written.";
-  if (isLinkStream(stream)) return `Stream '${stream}' is written by a system projection.`;
   if (stream.includes('\0')) return 'Stream name contains a NUL character.';
   if (Buffer.byteLength(stream) > MAX_STREAM_NAME_BYTES)
     return `Stream name is longer than ${MAX_STREAM_NAME_BYTES} bytes.`;

@@ -11,6 +11,7 @@ import {
   type SystemSettings,
 } from '../core/access.js';
 import { baseStreamOf, metadataStreamOf } from '../core/stream-metadata.js';
+import { isLinkStream } from '../core/system-projections.js';
 import { decodeEventFrame } from '../protocol/frames.js';
 import { isRpcError, rpc, type RpcError } from '../rpc/status.js';
 import type { EventLog } from '../storage/event-log.js';
@@ -83,6 +84,8 @@ export class Guard {
 
   /** True, false or a promise of it when the stream's metadata isn't in memory. */
   mayAccess(principal: Principal, action: StreamAction, stream: string): boolean | Promise<boolean> {
+    // Nobody writes what the system projections write, not even who may do everything.
+    if (action !== 'read' && isLinkStream(stream)) return false;
     if (isNeverAllowed(action, stream)) return principal === 'system';
     if (isAdmin(principal)) return true;
     if (principal === 'anonymous') return false;
