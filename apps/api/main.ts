@@ -8,7 +8,7 @@ import { GraphQLSchemaHost } from '@nestjs/graphql';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { GraphQLError } from 'graphql';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
+import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { operatorToken, runService } from '#libs/runtime/index.js';
@@ -60,6 +60,7 @@ await runService(
       sessionAbsoluteHours: config.sessions.absoluteHours,
       onError: warn('secrets: background work failed'),
     });
+    await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
     const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
     const audit = auditRefusals(log, warn('a refusal could not be put on record'));
     const executor = new CommandExecutor({ log, audit, outcomes: outcomeMemory(secrets.outcomes) });

@@ -1,4 +1,4 @@
-import { openEventLog } from '#libs/events/log/index.js';
+import { openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { registerMetrics } from './metrics.js';
@@ -10,6 +10,7 @@ await runService('projector', async ({ config, logger, metrics }) => {
     masterKey: config.keys.master,
     onError: (err) => logger.warn({ err }, 'secrets'),
   });
+  await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
   const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
   const projector = startProjector({ log, url: config.databases.read, logger });
   registerMetrics([metrics], projector, log);

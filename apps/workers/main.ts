@@ -2,18 +2,20 @@ import 'reflect-metadata';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/index.js';
-import { auditRefusals, CommandExecutor, openEventLog } from '#libs/events/log/index.js';
+import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
+import { forgetter } from './forget.js';
 import { transcode } from './processors/transcode.js';
 import { runReaction, type Reaction } from './reaction.js';
+import { erasePersons } from './reactions/erase-persons.js';
 import { finishUpload } from './reactions/finish-upload.js';
 import { moveJobCard } from './reactions/move-job-card.js';
 import { transcodeUploads } from './reactions/transcode-uploads.js';
 
-export const REACTIONS: readonly Reaction[] = [finishUpload, moveJobCard, transcodeUploads];
+export const REACTIONS: readonly Reaction[] = [finishUpload, moveJobCard, transcodeUploads, erasePersons];
 
 await runService('workers', async ({ config, logger }) => {
   const warn = (what: string) => (err: unknown) => logger.warn({ err }, what);
@@ -22,6 +24,7 @@ await runService('workers', async ({ config, logger }) => {
     masterKey: config.keys.master,
     onError: warn('secrets: background work failed'),
   });
+  await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
   const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
   const executor = new CommandExecutor({
     log,
@@ -42,7 +45,8 @@ await runService('workers', async ({ config, logger }) => {
   await removeAbandoned(scratch);
 
   const abort = new AbortController();
-  const tools = { executor, jobs, logger };
+  const forget = forgetter({ secrets, databases: config.databases, logger });
+  const tools = { executor, jobs, logger, forget };
   const reactions = REACTIONS.map((reaction) => runReaction(reaction, log, tools, abort.signal));
   const worker = jobs.worker(
     TRANSCODE_QUEUE,

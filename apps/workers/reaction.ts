@@ -14,6 +14,8 @@ export interface ReactionTools {
   readonly executor: CommandExecutor;
   readonly jobs: Jobs;
   readonly logger: Logger;
+  /** Finishes the erasure of a person that the log has at a position. */
+  readonly forget: (personId: string, position: bigint) => Promise<void>;
 }
 
 /**

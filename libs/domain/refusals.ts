@@ -11,7 +11,8 @@ export const REFUSALS = {
   TEXT_REQUIRED: 'Words are required here and may not be blank.',
   // Identity
   USER_DEACTIVATED: 'The person is deactivated: reactivate first.',
-  OWN_ACCOUNT: 'Nobody changes their own role or deactivates themselves.',
+  OWN_ACCOUNT: 'Nobody changes their own role or deactivates themselves; no administrator erases themselves.',
+  PERSON_ERASED: 'The person was forgotten: there is nothing left to change.',
   // Production
   PIPELINE_CYCLE: 'Stages depend on each other in a circle; `details.cycle` lists the keys in order.',
   UNKNOWN_STAGE: 'A dependency names a stage that the pipeline does not have.',

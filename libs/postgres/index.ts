@@ -19,4 +19,5 @@ export {
   type StartPostgresOptions,
   stopOrphan,
 } from './server.js';
+export { scrub, type Scrubbed, type ScrubbedTable } from './scrub.js';
 export { DURABILITY } from './settings.js';

@@ -88,4 +88,15 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX command_outcomes_at ON command_outcomes (at);
     `,
   },
+  {
+    version: 2,
+    name: 'erasures taken over from the log',
+    up: `
+      -- Restored with the keys: what the log has erased since is then applied again.
+      CREATE TABLE erasures_applied (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        position bigint NOT NULL
+      );
+    `,
+  },
 ];

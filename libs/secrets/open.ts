@@ -105,6 +105,19 @@ export async function openSecrets(options: SecretsOptions): Promise<Secrets> {
         await keys.destroy(personId);
         await purge();
       },
+      erasuresKnownTo: async () => {
+        const { rows } = await pool.query<{ position: string }>(`SELECT position::text FROM secrets.erasures_applied`);
+        return rows[0] ? BigInt(rows[0].position) : null;
+      },
+      takeErasures: async (personIds, upTo) => {
+        for (const personId of personIds) await keys.destroy(personId);
+        if (personIds.length > 0) await purge();
+        await pool.query(
+          `INSERT INTO secrets.erasures_applied AS e (position) VALUES ($1)
+           ON CONFLICT (one) DO UPDATE SET position = greatest(e.position, EXCLUDED.position)`,
+          [String(upTo)],
+        );
+      },
       close: () =>
         (closing ??= (async () => {
           await listener.stop();

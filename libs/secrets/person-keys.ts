@@ -181,6 +181,8 @@ export class PostgresPersonKeys implements PersonKeys {
       }
     }
     this.cache.clear();
+    // Who was erased after the backup was made is known to the log: it is asked again, from the start.
+    await pool.query(`DELETE FROM secrets.erasures_applied`);
     await this.deps.purge();
     const { rows } = await pool.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM secrets.person_keys WHERE destroyed_at IS NOT NULL`,

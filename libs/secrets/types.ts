@@ -28,6 +28,10 @@ export interface Secrets {
   readonly outcomes: CommandOutcomes;
   /** All that is secret about a person, gone: key, credential, login history; sessions end. Idempotent. */
   erasePerson(personId: string): Promise<void>;
+  /** Log position up to which these keys know every erasure; null when nothing is known, as after an import into an empty database. */
+  erasuresKnownTo(): Promise<bigint | null>;
+  /** Erases these persons, then knows every erasure up to the position. */
+  takeErasures(personIds: readonly string[], upTo: bigint): Promise<void>;
   /** Stops listening and sweeping, waits for writes under way, ends a pool of its own. */
   close(): Promise<void>;
 }

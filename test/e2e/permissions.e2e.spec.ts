@@ -267,6 +267,7 @@ describe('mutations', () => {
     deactivateUser: managed(() => ({ userId: client.id, reason: 'x' })),
     deleteComment: onVersion(() => ({ versionId: v2, commentId: comment })),
     editComment: onVersion(() => ({ versionId: v2, commentId: comment, text: 'x' })),
+    erasePerson: managed(() => ({ userId: client.id })),
     // Not for those who sign in, but for who holds the machine.
     foundOrganisation: {
       input: () => ({

@@ -1,12 +1,28 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { jest } from '@jest/globals';
-import type { EventLog } from '#libs/events/log/index.js';
+import { verifyReadModels } from '#apps/projector/index.js';
+import { openEventLog, startWithErasures, type EventLog } from '#libs/events/log/index.js';
 import { makeClip } from '#libs/media/testmedia.js';
-import { startStack, type TestStack } from '../support/stack.js';
-import { auditEvents, domainEvents, found, hire, openLog, plan, Person, submit, type Plan } from './support.js';
+import { ensureDatabase } from '#libs/postgres/index.js';
+import { loadConfig } from '#libs/runtime/index.js';
+import { openSecrets } from '#libs/secrets/index.js';
+import { startStack, temporaryHome, type TestStack } from '../support/stack.js';
+import {
+  auditEvents,
+  collect,
+  domainEvents,
+  eventually,
+  found,
+  hire,
+  openLog,
+  plan,
+  Person,
+  submit,
+  type Plan,
+} from './support.js';
 
 jest.setTimeout(180_000);
 
@@ -16,6 +32,9 @@ const STAGES = [{ key: 'edit', name: 'Edit', approvalPolicy: { kind: 'ROLES', ro
 
 const work = mkdtempSync(join(tmpdir(), 'picturelock-trust-'));
 const clip = join(work, 'clip.mov');
+const home = temporaryHome();
+/** Addresses are those that a proxy on this machine tells. */
+const env = { TRUST_PROXY: '1' };
 let stack: TestStack;
 let log: EventLog;
 let admin: Person;
@@ -28,7 +47,7 @@ let v1: string;
 let commentId: string;
 
 beforeAll(async () => {
-  [stack] = await Promise.all([startStack(), makeClip(clip, { frames: 24 })]);
+  [stack] = await Promise.all([startStack({ home, env }), makeClip(clip, { frames: 24 })]);
   log = await openLog(stack);
   ({ admin } = await found(stack, 'Ours'));
   ({ admin: outsider } = await found(stack, 'Others'));
@@ -54,6 +73,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await log?.close();
   await stack?.stop();
+  rmSync(home, { recursive: true, force: true });
   rmSync(work, { recursive: true, force: true });
 });
 
@@ -222,5 +242,157 @@ describe('the audit trail', () => {
     expect((await again.refused('addComment', late))[0]!.code).toBe('VERSION_LOCKED');
     const mine = (await auditEvents(log)).filter(({ metadata }) => metadata.commandId === commandId);
     expect(mine).toHaveLength(1);
+  });
+});
+
+describe('a person who is forgotten', () => {
+  const NAME = 'Zebedee Quicksilver';
+  const EMAIL = 'zebedee.quicksilver@northlight.example';
+  const IP = '203.0.113.77';
+  const PASSWORD = 'pass of Zebedee';
+  const NEEDLES = [NAME, EMAIL, IP];
+  const config = () => loadConfig(stack.env);
+
+  /** Somebody who comes from an address of their own. */
+  class Visitor extends Person {
+    override get headers(): Record<string, string> {
+      return { ...super.headers, 'x-forwarded-for': IP };
+    }
+  }
+  let zebedee: Visitor;
+  let keyBackup: string;
+
+  /** Files of the home that hold any of the needles, with which. */
+  function traces(folder: string): string[] {
+    return readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .flatMap((entry) => {
+        const file = join(entry.parentPath, entry.name);
+        const content = readFileSync(file);
+        return NEEDLES.filter((needle) => content.includes(needle)).map(
+          (needle) => `${relative(home, file)}: ${needle}`,
+        );
+      });
+  }
+  const restart = async (): Promise<void> => {
+    await log.close();
+    await stack.stop({ keepHome: true });
+  };
+
+  beforeAll(async () => {
+    await admin.does('registerUser', { email: EMAIL, name: NAME, role: 'CLIENT', password: PASSWORD });
+    const { id, token } = await new Visitor(stack.apiUrl).login(EMAIL, PASSWORD);
+    zebedee = new Visitor(stack.apiUrl, token, id);
+    await new Visitor(stack.apiUrl).refused('login', { email: EMAIL, password: 'not the one of Zebedee' });
+    await admin.does('addProjectMember', { projectId: made.projectId, userId: id });
+    const { current } = (
+      await zebedee.read<{ versionStack: { current: { id: string } } }>(
+        `{ versionStack(id: "${stageId}") { current { id } } }`,
+      )
+    ).versionStack;
+    await zebedee.does('addComment', { versionId: current.id, text: 'What I said stays.' });
+    await zebedee.refused('renameProject', { projectId: made.projectId, name: 'Mine' });
+    const secrets = await openSecrets({ databaseUrl: config().databases.secrets, masterKey: config().keys.master });
+    keyBackup = await secrets.keys.exportKeys();
+    await secrets.close();
+  });
+
+  it('is seen everywhere before', async () => {
+    const { auditTrail } = await admin.read<{ auditTrail: { edges: { node: object }[] } }>(
+      `{ auditTrail(filter: { actorUserId: "${zebedee.id}" }, first: 10) { edges { node { origin actor { name } } } } }`,
+    );
+    expect(auditTrail.edges.map(({ node }) => node)).toContainEqual({ origin: IP, actor: { name: NAME } });
+    expect(traces(home).join('\n')).toContain(NAME);
+    expect(traces(home).join('\n')).toContain(EMAIL);
+  });
+
+  it('is forgotten by nobody else than an administrator and themselves', async () => {
+    expect((await client.refused('erasePerson', { userId: zebedee.id }))[0]!.code).toBe('FORBIDDEN');
+    expect((await outsider.refused('erasePerson', { userId: zebedee.id }))[0]!.code).toBe('NOT_FOUND');
+    expect((await admin.refused('erasePerson', { userId: admin.id }))[0]!.code).toBe('OWN_ACCOUNT');
+  });
+
+  it('is shown as such at once, and their sessions end', async () => {
+    const { user } = await admin.does<{ user: object }>(
+      'erasePerson',
+      { userId: zebedee.id },
+      'user { id name email active }',
+    );
+    expect(user).toEqual({ id: zebedee.id, name: 'Erased person', email: '[redacted]', active: false });
+    const answer = await zebedee.ask('{ viewer { id } }');
+    expect(answer.data).toEqual({ viewer: null });
+    expect((await new Visitor(stack.apiUrl).refused('login', { email: EMAIL, password: PASSWORD }))[0]!.code).toBe(
+      'INVALID_CREDENTIALS',
+    );
+    await admin.does('erasePerson', { userId: zebedee.id });
+    expect((await admin.refused('reactivateUser', { userId: zebedee.id }))[0]!.code).toBe('PERSON_ERASED');
+  });
+
+  it('leaves what they did, and no name or address in trail, export or log', async () => {
+    const { auditTrail } = await admin.read<{ auditTrail: { edges: { node: object }[] } }>(
+      `{ auditTrail(filter: { actorUserId: "${zebedee.id}" }, first: 10) { edges { node { type origin actor { name } events { data } } } } }`,
+    );
+    const entries = auditTrail.edges.map(({ node }) => node);
+    expect(entries).toMatchObject([
+      { type: 'RenameProject', origin: null, actor: { name: 'Erased person' } },
+      { type: 'AddComment', origin: null, events: [{ data: { text: 'What I said stays.' } }] },
+    ]);
+    const file = await (await fetch(new URL('/audit', stack.apiUrl), { headers: admin.headers })).text();
+    const events = [...(await domainEvents(log)), ...(await auditEvents(log))];
+    const registered = events.find(({ type, stream }) => type === 'UserRegistered' && stream === `user-${zebedee.id}`)!;
+    expect(registered.data).toMatchObject({ name: '[redacted]', email: '[redacted]' });
+    for (const needle of NEEDLES) {
+      expect(file).not.toContain(needle);
+      expect(JSON.stringify(events.map(({ data, metadata }) => [data, metadata]))).not.toContain(needle);
+    }
+  });
+
+  it('leaves no trace in any file: databases with their write-ahead log, jobs, logs, uploads', async () => {
+    await eventually(
+      () => Promise.resolve(stack.log('workers')),
+      (text) => text.includes('a person was forgotten'),
+    );
+    await restart();
+    expect(traces(home)).toEqual([]);
+    stack = await startStack({ home, env });
+    log = await openLog(stack);
+    admin = await new Person(stack.apiUrl).login(admin.email, admin.password);
+  });
+
+  it('is the same after a clean rebuild', async () => {
+    const head = await log.head();
+    await eventually(
+      () => admin.position(),
+      (position) => BigInt(position) >= head,
+    );
+    const { equal, different } = await verifyReadModels({ log, url: config().databases.read });
+    expect(different).toEqual([]);
+    expect(equal).toBe(true);
+  });
+
+  it('stays forgotten when the keys are restored from an older backup', async () => {
+    const url = new URL(config().databases.secrets);
+    url.pathname += '_restored';
+    await ensureDatabase(url.toString());
+    const secrets = await openSecrets({ databaseUrl: url.toString(), masterKey: config().keys.master });
+    const read = async (): Promise<unknown> => {
+      const restored = openEventLog({ url: config().eventStoreUrl, cipher: secrets.keys });
+      try {
+        const [registered] = await collect(restored.readStream(`user-${zebedee.id}`, { limit: 1 }));
+        return (registered!.data as { name: string }).name;
+      } finally {
+        await restored.close();
+      }
+    };
+    try {
+      await secrets.keys.importKeys(keyBackup);
+      expect(await read()).toBe(NAME);
+      const logger = { info: () => undefined, warn: () => undefined };
+      await startWithErasures({ url: config().eventStoreUrl, secrets, logger });
+      expect(await read()).toBe('[redacted]');
+      expect(await secrets.erasuresKnownTo()).toBeGreaterThan(0n);
+    } finally {
+      await secrets.close();
+    }
   });
 });

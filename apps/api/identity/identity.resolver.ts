@@ -14,6 +14,7 @@ import {
   ChangePasswordPayload,
   ChangeUserRoleInput,
   DeactivateUserInput,
+  ErasePersonInput,
   LoginInput,
   LoginPayload,
   Organisation,
@@ -231,15 +232,30 @@ export class IdentityResolver {
     return result;
   }
 
+  @Mutation(() => UserPayload, {
+    description:
+      'Forgets a person for ever: name, e-mail and addresses read as redacted everywhere, what they did stays. For administrators, and for people about themselves. Cannot be undone.',
+  })
+  async erasePerson(@Args('input') input: ErasePersonInput, @Context() context: RequestContext) {
+    const meta = this.commands.meta(context, input);
+    const own = meta.actor.userId === input.userId.toLowerCase();
+    const result = await this.#manage(context, meta, own ? null : 'person.erase', 'ErasePerson', {
+      userId: input.userId,
+    });
+    // Whatever of it a crash leaves undone, and the traces on disk, are the reaction's.
+    if (result.errors.length === 0) await this.secrets.erasePerson(input.userId.toLowerCase());
+    return result;
+  }
+
   async #manage<T extends CommandType>(
     context: RequestContext,
     meta: CommandMeta,
-    permission: Permission,
+    permission: Permission | null,
     type: T,
     data: DomainInput<T> & { userId: string },
   ): Promise<MutationResult & { userId?: string }> {
     const stream = `user-${data.userId}`;
-    const lacking = await this.commands.lacks(meta, permission, type, stream);
+    const lacking = permission && (await this.commands.lacks(meta, permission, type, stream));
     if (lacking) return refusedPayload(lacking);
     if (!(await this.access.isPerson(data.userId, meta.organisationId))) {
       const unknown = refuse('NOT_FOUND', 'There is no such person.', { path: ['userId'] });

@@ -86,6 +86,10 @@ export class DeactivateUserInput extends CommandInput {
 export class ReactivateUserInput extends CommandInput {
   @Field(() => ID) userId: string;
 }
+@InputType()
+export class ErasePersonInput extends CommandInput {
+  @Field(() => ID) userId: string;
+}
 @ObjectType()
 export class UserPayload extends Payload {
   userId?: string;

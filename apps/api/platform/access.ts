@@ -20,6 +20,7 @@ export const ACCESS_EVENTS: ReadonlySet<string> = new Set([
   'UserRoleChanged',
   'UserDeactivated',
   'UserReactivated',
+  'PersonErased',
   'ProjectCreated',
   'ProjectMemberAdded',
   'ProjectMemberRemoved',

@@ -12,6 +12,7 @@ const REVOKING: ReadonlySet<string> = new Set([
   'ProjectMemberRemoved',
   'UserRoleChanged',
   'UserDeactivated',
+  'PersonErased',
 ]);
 
 export function isOn({ stackId, projectId, organisationId }: Topic, change: ChangeRow): boolean {

@@ -1,3 +1,4 @@
+import { ERASED_PERSON, REDACTED } from '#libs/events/catalogue/index.js';
 import { identity as model, OrganisationRow, UserRow } from '#libs/read-models/index.js';
 import type { Projection } from '../projection.js';
 
@@ -26,6 +27,9 @@ export const identity: Projection = {
         }),
       UserRoleChanged: ({ data, revision }) => bulk.update(UserRow, { id: data.userId }, { role: data.to, revision }),
       UserDeactivated: ({ data, revision }) => bulk.update(UserRow, { id: data.userId }, { active: false, revision }),
+      // Redacted by itself: the same rows whether the key was there when the registration was read, or not.
+      PersonErased: ({ data, revision }) =>
+        bulk.update(UserRow, { id: data.userId }, { name: ERASED_PERSON, email: REDACTED, active: false, revision }),
       UserReactivated: ({ data, revision }) => bulk.update(UserRow, { id: data.userId }, { active: true, revision }),
     },
   }),

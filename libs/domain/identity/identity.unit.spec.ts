@@ -80,8 +80,30 @@ describe('a person', () => {
       .thenRefused('OWN_ACCOUNT');
   });
 
+  const erased = command('ErasePerson', { userId });
+
+  it('is forgotten once and for ever, by an administrator or by their own wish', () => {
+    for (const actor of [people.administrator, people.artist])
+      given(userDecider, [registered])
+        .when(command('ErasePerson', erased.data, actor))
+        .then({ type: 'PersonErased', data: { userId, organisationId: ORGANISATION } });
+    given(userDecider, [registered, deactivated]).when(erased).then({ type: 'PersonErased' });
+    given(userDecider, [registered, erased]).when(erased).thenNothing();
+    for (const each of [promoted, deactivated, reactivated])
+      given(userDecider, [registered, erased]).when(each).thenRefused('PERSON_ERASED');
+    given(userDecider, [registered, erased]).when(registered).thenRefused('ALREADY_EXISTS');
+  });
+
+  it('who is an administrator is not forgotten by their own wish', () => {
+    const chief = command('RegisterUser', { ...who, role: 'ADMINISTRATOR' });
+    given(userDecider, [chief])
+      .when(command('ErasePerson', { userId }, { userId, role: 'ADMINISTRATOR' }))
+      .thenRefused('OWN_ACCOUNT');
+    given(userDecider, [chief]).when(erased).then({ type: 'PersonErased' });
+  });
+
   it('does not exist before joining, nor for another organisation', () => {
-    for (const each of [promoted, deactivated, reactivated]) {
+    for (const each of [promoted, deactivated, reactivated, erased]) {
       given(userDecider).when(each).thenRefused('NOT_FOUND');
       given(userDecider, [registered])
         .when({ ...each, meta: { ...each.meta, ...elsewhere } })

@@ -13,6 +13,8 @@ export const PERMISSIONS = {
   'organisation.manage': ['ADMINISTRATOR'],
   'user.read': [...PERSONS, ...SYSTEM],
   'user.manage': ['ADMINISTRATOR'],
+  /** Forget a person for ever. Everybody but an administrator may also ask it for themselves. */
+  'person.erase': ['ADMINISTRATOR'],
   'template.read': [...PERSONS, ...SYSTEM],
   'template.manage': MANAGERS,
   'project.create': MANAGERS,
@@ -44,6 +46,10 @@ export const PERMISSIONS = {
   'transcode.record': SYSTEM,
   'transcode.retry': [...MAKERS, ...SYSTEM],
   'audit.read': ['ADMINISTRATOR'],
+  /** What became of one thing: who changed what, its state at any moment. */
+  'history.read': MANAGERS,
+  /** Whole read models as of a moment: they are built for it. */
+  'history.rebuild': ['ADMINISTRATOR'],
   'projection.manage': ['ADMINISTRATOR'],
 } as const satisfies Record<string, readonly Role[]>;
 

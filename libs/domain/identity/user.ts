@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import {
   id,
+  PersonErased,
   ROLES,
   UserDeactivated,
   UserRegistered,
@@ -19,6 +20,7 @@ export const commands = {
   ChangeUserRole: z.object({ userId: id, role: personRole }),
   DeactivateUser: UserDeactivated.schema.pick({ userId: true, reason: true }),
   ReactivateUser: z.object({ userId: id }),
+  ErasePerson: PersonErased.schema.pick({ userId: true }),
 };
 export type UserCommand = CommandsOf<typeof commands>;
 
@@ -27,6 +29,8 @@ export type UserState = {
   readonly organisationId: string;
   readonly role: Role;
   readonly active: boolean;
+  /** For ever. */
+  readonly erased: boolean;
 } | null;
 
 export const userDecider: Decider<UserState, UserCommand, UserEvent> = {
@@ -43,6 +47,8 @@ export const userDecider: Decider<UserState, UserCommand, UserEvent> = {
     const ref = { userId: state.userId, organisationId: state.organisationId };
     // An administrator who drops their own role or account could leave a studio that nobody can manage.
     const own = () => refused('OWN_ACCOUNT', 'Ask another administrator to change your own account.');
+    if (state.erased)
+      return command.type === 'ErasePerson' ? [] : refused('PERSON_ERASED', 'This person was forgotten.');
     switch (command.type) {
       case 'ChangeUserRole': {
         const { role } = command.data;
@@ -57,12 +63,16 @@ export const userDecider: Decider<UserState, UserCommand, UserEvent> = {
         return [{ type: 'UserDeactivated', data: { ...ref, reason: command.data.reason } }];
       case 'ReactivateUser':
         return state.active ? [] : [{ type: 'UserReactivated', data: ref }];
+      case 'ErasePerson':
+        // Whoever else asks to be forgotten is; who could leave a studio without anybody to manage it asks another.
+        if (meta.actor.userId === state.userId && state.role === 'ADMINISTRATOR') return own();
+        return [{ type: 'PersonErased', data: ref }];
     }
   },
   evolve(state, event) {
     if (event.type === 'UserRegistered') {
       const { userId, organisationId, role } = event.data;
-      return { userId, organisationId, role, active: true };
+      return { userId, organisationId, role, active: true, erased: false };
     }
     if (!state) return state;
     switch (event.type) {
@@ -72,6 +82,8 @@ export const userDecider: Decider<UserState, UserCommand, UserEvent> = {
         return { ...state, active: false };
       case 'UserReactivated':
         return { ...state, active: true };
+      case 'PersonErased':
+        return { ...state, active: false, erased: true };
       default:
         return state;
     }

@@ -31,6 +31,9 @@ export const personal = (personField: string, schema: z.ZodString | z.ZodEmail =
 /** What a personal field reads as once its key is destroyed. */
 export const REDACTED = '[redacted]';
 
+/** What people see in place of the name of a person who was forgotten. */
+export const ERASED_PERSON = 'Erased person';
+
 export function defineEvent<const T extends string, S extends z.ZodObject>(definition: {
   type: T;
   version?: number;

@@ -57,7 +57,17 @@ export const UserReactivated = defineEvent({
   example: { userId: EXAMPLE.user, organisationId: EXAMPLE.organisation },
 });
 
+export const PersonErased = defineEvent({
+  type: 'PersonErased',
+  context,
+  category: 'user',
+  description:
+    'A person is forgotten: their key is destroyed, and every personal field about them reads as redacted. What they did stays.',
+  schema: z.object({ userId: id, organisationId: id }),
+  example: { userId: EXAMPLE.user, organisationId: EXAMPLE.organisation },
+});
+
 export const organisationEvents = [OrganisationCreated] as const;
-export const userEvents = [UserRegistered, UserRoleChanged, UserDeactivated, UserReactivated] as const;
+export const userEvents = [UserRegistered, UserRoleChanged, UserDeactivated, UserReactivated, PersonErased] as const;
 export type OrganisationEvent = EventsOf<typeof organisationEvents>;
 export type UserEvent = EventsOf<typeof userEvents>;
