@@ -10,12 +10,14 @@ import { GraphQLError } from 'graphql';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
+import { LedgerStore, openSource } from '#libs/ledger/index.js';
 import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { operatorToken, runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
 import { auditExport } from './audit/audit.http.js';
+import { ledgerRoute } from './ledger/ledger.http.js';
 import { mediaRoute } from './media/media.http.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
@@ -72,6 +74,8 @@ await runService(
       redisUrl: config.redisUrl,
       onError: warn('jobs: connection trouble'),
     });
+    const ledger = await LedgerStore.open(config.databases.secrets, warn('ledger: connection trouble'));
+    const source = openSource(config.eventStoreUrl);
     useFfmpeg({ ffmpeg: config.media.ffmpegPath, ffprobe: config.media.ffprobePath });
     const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
     const uploads = await createUploadService({
@@ -154,6 +158,10 @@ await runService(
     });
     app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
     app.use('/audit', auditExport({ log, store, access, secrets, retentionDays: config.audit.retentionDays }));
+    app.use(
+      '/ledger',
+      ledgerRoute({ ledger, source, access, secrets, operatorToken: operatorToken(config.keys.master) }),
+    );
     app.use(express.json({ limit: '2mb' }));
     // Bodies that are too large or no JSON are answered in the form that clients of the api read.
     app.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {
@@ -203,6 +211,8 @@ await runService(
         server.closeIdleConnections();
         await app.close();
         await jobs.close();
+        await source.close();
+        await ledger.close();
         await log.close();
         await store.close();
         await secrets.close();

@@ -135,7 +135,7 @@ export async function consoleVerb(command: string, args: string[], settings: Set
     allowPositionals: true,
     options: { json: { type: 'boolean' }, watch: { type: 'boolean' }, url: { type: 'string' } },
   });
-  const api = new ApiClient(values.url ?? runningApi(settings), io.signal, token(settings));
+  const api = new ApiClient(values.url ?? runningApi(settings), io.signal, operatorOf(settings));
   const call: Call = { api, args: positionals, json: values.json ?? false, watch: values.watch ?? false };
   for (;;) {
     const answer = await verb.ask(call);
@@ -147,13 +147,15 @@ export async function consoleVerb(command: string, args: string[], settings: Set
   }
 }
 
-function runningApi({ home }: Settings): string {
+/** Address of the api that runs on a home. @throws Error when none does */
+export function runningApi({ home }: Settings): string {
   const url = runningLauncher(home)?.url;
   if (!url) throw new Error(`Picturelock does not run on ${home}: start it, or name its address with --url`);
   return url;
 }
 
-function token({ home }: Settings): string {
+/** The installation's own token. @throws Error when the home has no keys */
+export function operatorOf({ home }: Settings): string {
   const key = process.env['MASTER_KEY'] || readSecrets(home)?.masterKey;
   if (!key) throw new Error(`${home} has no keys yet: start Picturelock once, or set MASTER_KEY`);
   return operatorToken(Buffer.from(key, 'base64url'));

@@ -10,6 +10,7 @@ import { loadSettings, readSecrets, type Settings, setupToken } from '#libs/runt
 import { CONSOLE_USAGE, consoleVerb, isConsoleVerb } from './console.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
 import { runningLauncher } from './home.js';
+import { LEDGER_USAGE, ledgerVerb } from './ledger.js';
 import { checkMachine, type Finding, findProgram } from './machine.js';
 import { installPackages } from './packages.js';
 import { Progress } from './progress.js';
@@ -31,6 +32,7 @@ const USAGE = `picturelock <command>
 
 Of the running one (each takes --json, and --url for another than this home's):
 ${CONSOLE_USAGE}
+${LEDGER_USAGE}
 
 PICTURELOCK_HOME names the folder that holds everything (default: .picturelock in the project).
 `;
@@ -52,6 +54,8 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
       case 'setup-token':
         process.stdout.write(`${installationToken(loadSettings(process.env))}\n`);
         return 0;
+      case 'ledger':
+        return await ledgerVerb(rest, loadSettings(process.env), { screen: process.stdout, signal: interruption() });
       case 'version':
       case '--version':
         process.stdout.write(`${await version()}\n`);

@@ -8,6 +8,7 @@ import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { forgetter } from './forget.js';
+import { startLedger } from './ledger.js';
 import { transcode } from './processors/transcode.js';
 import { runReaction, type Reaction } from './reaction.js';
 import { erasePersons } from './reactions/erase-persons.js';
@@ -59,6 +60,7 @@ await runService('workers', async ({ config, logger }) => {
     },
   );
   await worker.ready();
+  const ledger = await startLedger(config, logger);
   return {
     async health() {
       return { transcode: await jobs.counts(TRANSCODE_QUEUE) };
@@ -67,6 +69,7 @@ await runService('workers', async ({ config, logger }) => {
       abort.abort();
       await worker.close({ graceMs: 2000 });
       await Promise.all(reactions);
+      await ledger.stop();
       await jobs.close();
       await log.close();
       await secrets.close();

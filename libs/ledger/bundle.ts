@@ -5,10 +5,8 @@
 import { z } from 'zod';
 import { hashEvent, type LedgerEvent } from './leaf.js';
 import { inclusionProof, leafAt, type Hash } from './merkle.js';
-import type { Signer } from './note.js';
-import { recordToHead, signCheckpoint } from './record.js';
 import type { LedgerSource, StreamPolicy } from './source.js';
-import type { LeafPlace, LedgerStore } from './store.js';
+import type { LeafPlace, LedgerStore, StoredCheckpoint } from './store.js';
 
 export const BUNDLE_FORMAT = 'picturelock-ledger-bundle/1';
 export const PROOF_FORMAT = 'picturelock-ledger-proof/1';
@@ -88,7 +86,10 @@ export const proofShape = z.object({
 export interface ExportOptions {
   readonly store: LedgerStore;
   readonly source: LedgerSource;
-  readonly signer: Signer;
+  /** Of the log that signed it. */
+  readonly key: string;
+  /** What the bundle ends with: a checkpoint of the store. */
+  readonly checkpoint: StoredCheckpoint;
   /** First leaf whose event is wanted; the hashes of all come along either way. Default 0. */
   readonly from?: number;
   readonly signal?: AbortSignal;
@@ -96,25 +97,25 @@ export interface ExportOptions {
 
 const PAGE = 2000;
 
-/** Records up to the head, signs, and gives the bundle line by line. @throws SourceUnavailable, LedgerForked */
+/** The bundle, line by line. @throws SourceUnavailable */
 export async function* exportBundle({
   store,
   source,
-  signer,
+  key,
+  checkpoint,
   from = 0,
   signal,
 }: ExportOptions): AsyncGenerator<string> {
-  await recordToHead(store, source, signal);
-  const { size, note } = await signCheckpoint(store, signer);
+  const { size, note } = checkpoint;
   const line = (value: object): string => `${JSON.stringify(value)}\n`;
-  const older = (await store.checkpoints(size)).filter((checkpoint) => checkpoint.size < size);
+  const older = (await store.checkpoints(size)).filter((other) => other.size < size);
   yield line({
     format: BUNDLE_FORMAT,
-    key: signer.verifier.text,
+    key,
     size,
     from: Math.min(from, size),
     checkpoint: note,
-    checkpoints: older.map((checkpoint) => checkpoint.note),
+    checkpoints: older.map((other) => other.note),
   } satisfies z.infer<typeof headerShape>);
   for await (const hashes of store.leafTiles(size)) yield line({ hashes: hashes.toString('base64') });
 
@@ -164,18 +165,16 @@ export class NotProvable extends Error {
 /**
  * The proof for one event, without the rest of the log.
  *
- * @throws NotProvable, SourceUnavailable, LedgerForked
+ * @throws NotProvable, SourceUnavailable
  */
-export async function proveEvent({ store, source, signer }: ExportOptions, eventId: string): Promise<string> {
-  await recordToHead(store, source);
+export async function proveEvent({ store, source, key, checkpoint }: ExportOptions, eventId: string): Promise<string> {
+  const { size, note } = checkpoint;
   const [place, ...others] = await store.find(eventId);
-  if (!place) throw new NotProvable(`The ledger has no event ${eventId}`);
+  if (!place || place.index >= size) throw new NotProvable(`The ledger has no event ${eventId}`);
   if (others.length > 0)
     throw new NotProvable(`Event id ${eventId} stands in ${others.length + 1} streams: export a bundle instead`);
   const event = await eventAt(source, place);
   if (!event) throw new NotProvable(`Event ${eventId} was removed from the log; only its hash is recorded`);
-  // Of the checkpoints that cover it the newest: a younger one may have been sent away and cosigned.
-  const { size, note } = await signCheckpoint(store, signer);
   const hash = await leafAt(store, place.index);
   if (!hashEvent(event).equals(hash))
     throw new NotProvable(`Event ${eventId} is not what was recorded: ${place.stream}@${place.revision} was altered`);
@@ -183,7 +182,7 @@ export async function proveEvent({ store, source, signer }: ExportOptions, event
   return `${JSON.stringify(
     {
       format: PROOF_FORMAT,
-      key: signer.verifier.text,
+      key,
       event: eventJson(event),
       proof: formatProof(place.index, proof, note),
     } satisfies z.infer<typeof proofShape>,

@@ -11,7 +11,7 @@ export {
   parseVerifier,
   type Signer,
 } from './note.js';
-export { checkAnchor, LedgerForked, recordToHead, signCheckpoint } from './record.js';
+export { checkAnchor, freshCheckpoint, LedgerBehind, LedgerForked, recordToHead, signCheckpoint } from './record.js';
 export { dropFolder, parseWitness, webhook, witness, type Post, type Receiver } from './receivers.js';
 export { runLedger, type RunOptions } from './run.js';
 export { openSource, SourceUnavailable, type LedgerSource, type StreamPolicy } from './source.js';

@@ -18,6 +18,7 @@ import {
   dropFolder,
   ensureLedgerKey,
   exportBundle,
+  freshCheckpoint,
   generateSigner,
   LedgerStore,
   openCheckpoint,
@@ -31,10 +32,12 @@ import {
   verifyLines,
   webhook,
   witness,
+  type ExportOptions,
   type LedgerSource,
   type Post,
   type Receiver,
   type Report,
+  type StoredCheckpoint,
 } from './index.js';
 import { hashEvent } from './leaf.js';
 import { MemoryTree, rootHash, verifyConsistency } from './merkle.js';
@@ -83,10 +86,15 @@ async function write(count: number, stream = 'version-1'): Promise<void> {
   );
 }
 
-async function exported(from = 0): Promise<string[]> {
+async function linesOf(options: ExportOptions): Promise<string[]> {
   const lines: string[] = [];
-  for await (const line of exportBundle({ store, source, signer, from })) lines.push(line.trimEnd());
+  for await (const line of exportBundle(options)) lines.push(line.trimEnd());
   return lines;
+}
+
+async function exported(from = 0): Promise<string[]> {
+  await recordToHead(store, source);
+  return linesOf({ store, source, key, checkpoint: await signCheckpoint(store, signer), from });
 }
 
 const findings = (report: Report) => report.findings.map(({ kind, index }) => [kind, index]);
@@ -134,7 +142,8 @@ describe('the ledger over an event store', () => {
 
   it('finds what was changed in the database, and names it', async () => {
     await write(20);
-    const kept = await signCheckpoint(store, signer).then(() => exported().then(() => store.latestCheckpoint()));
+    await recordToHead(store, source);
+    const kept = await signCheckpoint(store, signer);
     await write(5);
     const changed = await tamper(
       `UPDATE eventstore.events SET frame = overlay(frame PLACING $1::bytea FROM position($2::bytea IN frame))
@@ -142,7 +151,7 @@ describe('the ledger over an event store', () => {
       [Buffer.from('comment 8'), Buffer.from('comment 7')],
     );
     expect(changed).toBe(1);
-    const report = await verified([kept!.note]);
+    const report = await verified([kept.note]);
     expect(findings(report)[0]).toEqual(['altered', 7]);
     expect(report.findings[0]!.event).toMatchObject({ stream: 'version-1', revision: 7, type: 'CommentAdded' });
     expect(report.olderCheckpoints).toContain(20);
@@ -194,14 +203,16 @@ describe('the ledger over an event store', () => {
       jsonEvent({ id, type: 'DecisionRecorded', data: { verdict: 'APPROVED' }, metadata: {} }),
     ]);
     await write(40);
-    const proof = await proveEvent({ store, source, signer }, id);
+    await recordToHead(store, source);
+    const options = { store, source, key, checkpoint: await signCheckpoint(store, signer) };
+    const proof = await proveEvent(options, id);
     expect(proof.length).toBeLessThan(5000);
     const report = await verifyLines(proof.split('\n'), { key });
     expect(report).toMatchObject({ ok: true, what: 'proof', verified: 1, size: 741 });
     const forged = proof.replace('APPROVED', 'REJECTED');
     expect(forged).not.toBe(proof);
     expect(findings(await verifyLines(forged.split('\n'), { key }))).toEqual([['altered', 700]]);
-    await expect(proveEvent({ store, source, signer }, randomUUID())).rejects.toMatchObject({ code: 'NOT_PROVABLE' });
+    await expect(proveEvent(options, randomUUID())).rejects.toMatchObject({ code: 'NOT_PROVABLE' });
   });
 
   it('is one tree when several processes record at once', async () => {
@@ -256,8 +267,9 @@ describe('the ledger over an event store', () => {
       going = false;
       await writer;
     }
-    const lines: string[] = [];
-    for await (const line of exportBundle({ store, source, signer: killing })) lines.push(line.trimEnd());
+    await recordToHead(store, source);
+    const checkpoint = await signCheckpoint(store, killing);
+    const lines = await linesOf({ store, source, key: killing.verifier.text, checkpoint });
     const report = await verifyLines(lines, { key: killing.verifier.text });
     expect(report).toMatchObject({ ok: true, size: written, verified: written });
     // Every checkpoint signed on the way is a beginning of the tree.
@@ -361,6 +373,23 @@ describe('sending checkpoints away', () => {
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
+  });
+
+  it('to whoever asks for one now, signed by one key', async () => {
+    await write(2);
+    let asked: Promise<StoredCheckpoint> | undefined;
+    let got: StoredCheckpoint | undefined;
+    const ask = async () => {
+      asked ??= freshCheckpoint(store, source);
+      got = await asked;
+      return true;
+    };
+    await run([], ask);
+    expect(got?.size).toBe(2);
+    expect(await store.verifier()).toBe(key);
+    await expect(store.claim(parseSigner(signerText).verifier.text)).rejects.toThrow('restore the first one');
+    await write(1);
+    await expect(freshCheckpoint(store, source, 300)).rejects.toMatchObject({ code: 'LEDGER_BEHIND' });
   });
 
   it('to a witness, who signs what only grew and refuses what does not', async () => {

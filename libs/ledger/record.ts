@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hashEvent } from './leaf.js';
 import { leafAt } from './merkle.js';
 import { formatCheckpoint, formatNote, signNote, type Signer } from './note.js';
@@ -78,6 +79,32 @@ export async function checkAnchor(store: LedgerStore, source: LedgerSource): Pro
     throw new LedgerForked(
       `At ${newest.position} the log has ${another}, and ${newest.stream}@${newest.revision} is recorded: it is another log, or was rewritten`,
     );
+}
+
+/** Nobody signed in time: the workers don't run, or can't keep up. */
+export class LedgerBehind extends Error {
+  override readonly name = 'LedgerBehind';
+  readonly code = 'LEDGER_BEHIND';
+}
+
+/**
+ * Asks whoever signs for a checkpoint of everything that is in the log now, and waits for it.
+ *
+ * @throws LedgerBehind after `patienceMs`; SourceUnavailable
+ */
+export async function freshCheckpoint(
+  store: LedgerStore,
+  source: LedgerSource,
+  patienceMs = 20_000,
+): Promise<StoredCheckpoint> {
+  const head = await source.head();
+  await store.ask();
+  for (const until = Date.now() + patienceMs; Date.now() < until; await sleep(100)) {
+    const { size, position } = await store.state();
+    const latest = position >= head ? await store.latestCheckpoint() : undefined;
+    if (latest && latest.size >= size) return latest;
+  }
+  throw new LedgerBehind('No checkpoint was signed in time: do the workers run?');
 }
 
 /** Signs the tree as it is. Nothing new is signed for a size that has a checkpoint. */

@@ -33,12 +33,15 @@ export async function runLedger(options: RunOptions): Promise<void> {
   while (!signal.aborted) {
     let pause = pollMs;
     try {
-      if (!anchored) await checkAnchor(store, source);
+      if (!anchored) {
+        await store.claim(signer.verifier.text);
+        await checkAnchor(store, source);
+      }
       anchored = true;
       const { size } = await recordToHead(store, source, signal);
       const latest = await store.latestCheckpoint();
-      const due = !latest || Date.now() - latest.signedAt.getTime() >= checkpointMs;
-      if (!signal.aborted && due && size > (latest?.size ?? 0)) await signCheckpoint(store, signer);
+      const due = !latest || Date.now() - latest.signedAt.getTime() >= checkpointMs || (await store.isAsked());
+      if (!signal.aborted && due && size > (latest?.size ?? -1)) await signCheckpoint(store, signer);
       if (!signal.aborted) await deliver(options);
       failures = 0;
     } catch (err) {

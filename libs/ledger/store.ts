@@ -18,7 +18,9 @@ const migrations: readonly Migration[] = [
       CREATE TABLE state (
         one boolean PRIMARY KEY DEFAULT true CHECK (one),
         size bigint NOT NULL,
-        position numeric(20) NOT NULL
+        position numeric(20) NOT NULL,
+        verifier text,
+        asked_at timestamptz
       );
       INSERT INTO state (size, position) VALUES (0, 0);
       CREATE TABLE tile (
@@ -132,6 +134,34 @@ export class LedgerStore implements TileSource {
 
   async tile(level: number, index: number): Promise<Buffer | undefined> {
     return tileIn(this.#pool, level, index);
+  }
+
+  /** The verifier key of whoever signs; undefined before the first start. */
+  async verifier(): Promise<string | undefined> {
+    const { rows } = await this.#pool.query<{ verifier: string | null }>('SELECT verifier FROM ledger.state');
+    return rows[0]?.verifier ?? undefined;
+  }
+
+  /** One key signs: the first one stays. @throws Error when it is another */
+  async claim(verifier: string): Promise<void> {
+    await this.#pool.query('UPDATE ledger.state SET verifier = $1 WHERE verifier IS NULL', [verifier]);
+    const known = await this.verifier();
+    if (known !== verifier)
+      throw new Error(`This ledger is signed with ${known}, and the key here is ${verifier}: restore the first one`);
+  }
+
+  /** Asks whoever signs for a checkpoint as soon as it can. */
+  async ask(): Promise<void> {
+    await this.#pool.query('UPDATE ledger.state SET asked_at = now()');
+  }
+
+  /** Whether somebody asked after the newest checkpoint was signed. */
+  async isAsked(): Promise<boolean> {
+    const { rows } = await this.#pool.query<{ asked: boolean }>(
+      `SELECT asked_at IS NOT NULL AND asked_at > coalesce((SELECT max(signed_at) FROM ledger.checkpoint), '-infinity')
+         AS asked FROM ledger.state`,
+    );
+    return rows[0]!.asked;
   }
 
   root(size: number): Promise<Hash> {

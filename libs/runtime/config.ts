@@ -52,6 +52,17 @@ export interface Settings {
   sessions: { idleMinutes: number; absoluteHours: number };
   /** Null shows the whole audit trail. */
   audit: { retentionDays: number | null };
+  ledger: {
+    /** Signer key; undefined: in the file, or generated in the home. */
+    key: string | undefined;
+    keyFile: string | undefined;
+    checkpointSeconds: number;
+    dropFolder: string | undefined;
+    webhookUrl: string | undefined;
+    /** `vkey url` each. */
+    witnesses: string[];
+  };
+  outbound: { allow: string[] };
   media: { urlTtlSeconds: number; ffmpegPath: string; ffprobePath: string; ffmpegThreads: number };
 }
 
@@ -148,6 +159,15 @@ function toSettings(v: Variables): Settings {
     },
     sessions: { idleMinutes: v.SESSION_IDLE_MINUTES, absoluteHours: v.SESSION_ABSOLUTE_HOURS },
     audit: { retentionDays: v.AUDIT_RETENTION_DAYS ?? null },
+    ledger: {
+      key: v.LEDGER_KEY,
+      keyFile: v.LEDGER_KEY_FILE,
+      checkpointSeconds: v.LEDGER_CHECKPOINT_SECONDS,
+      dropFolder: v.LEDGER_DROP_FOLDER,
+      webhookUrl: v.LEDGER_WEBHOOK_URL,
+      witnesses: v.LEDGER_WITNESSES,
+    },
+    outbound: { allow: v.OUTBOUND_ALLOW },
     media: {
       urlTtlSeconds: v.MEDIA_URL_TTL_SECONDS,
       ffmpegPath: v.FFMPEG_PATH,

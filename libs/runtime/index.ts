@@ -10,6 +10,7 @@ export {
   type Settings,
 } from './config.js';
 export { createLogger, type Logger } from './logger.js';
+export { isPrivateAddress, Outbound, OutboundError, type OutboundAnswer, type OutboundOptions } from './outbound.js';
 export { redact, redactText } from './redact.js';
 export { ensureSecrets, readSecrets, type Secrets } from './secrets-file.js';
 export {

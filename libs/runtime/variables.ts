@@ -106,6 +106,34 @@ export const variables = z.object({
   MEDIA_SIGNING_KEY: key.optional().describe('32 bytes, base64url: signs media URLs; unset: generated in the home'),
   MEDIA_SIGNING_KEY_FILE: z.string().optional().describe('File that holds MEDIA_SIGNING_KEY'),
 
+  LEDGER_KEY: z
+    .string()
+    .optional()
+    .describe('Signer key of the ledger, `PRIVATE+KEY+name+hash+key`; unset: `ledger.key` in the home of the workers'),
+  LEDGER_KEY_FILE: z.string().optional().describe('File that holds LEDGER_KEY, open to its owner alone'),
+  LEDGER_CHECKPOINT_SECONDS: whole(1, 86_400)
+    .default(60)
+    .describe('While events come, a checkpoint of the ledger is signed this often'),
+  LEDGER_DROP_FOLDER: z
+    .string()
+    .optional()
+    .describe('Folder that gets a file for each checkpoint: one that the host can’t rewrite'),
+  LEDGER_WEBHOOK_URL: url('http', 'https').optional().describe('Address that gets each checkpoint by POST'),
+  LEDGER_WITNESSES: z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .refine(
+      (list) => list.every((part) => /^\S+\s+https?:\/\/\S+$/.test(part)),
+      'must be `vkey url`, separated by commas',
+    )
+    .default([])
+    .describe('Witnesses (c2sp.org/tlog-witness) that cosign checkpoints: `vkey url`, separated by commas'),
+  OUTBOUND_ALLOW: z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .default([])
+    .describe('Hosts with private addresses that outgoing requests may reach, separated by commas'),
+
   UPLOAD_MAX_IMAGE_BYTES: whole(1)
     .default(50 * MB)
     .describe('Largest image (bytes)'),

@@ -87,11 +87,11 @@ export const ROOMS: readonly Room[] = [
     node: 'any',
   },
   { name: 'apps/workers', path: '^apps/workers/', rooms: [LIBS], packages: 'any', node: 'any' },
-  // The launcher starts the others as processes; it reads settings and runs Postgres.
+  // The launcher starts the others as processes; it reads settings and runs Postgres. Verifying a ledger needs nobody.
   {
     name: 'apps/studio',
     path: '^apps/studio/',
-    rooms: [lib('runtime'), lib('postgres'), lib('media')],
+    rooms: [lib('runtime'), lib('postgres'), lib('media'), lib('ledger')],
     packages: 'any',
     node: 'any',
   },
