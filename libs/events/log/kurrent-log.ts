@@ -45,6 +45,8 @@ const MAX_BATCH = 2000;
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 2000;
 
+const UTF8 = new TextEncoder();
+
 /** Waits, and wakes early when the signal aborts. */
 const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
 
@@ -82,7 +84,8 @@ class KurrentLog implements EventLog {
           id: event.id,
           type: event.type,
           data: await encodeEvent(event, this.#cipher),
-          metadata: await encodeMetadata(event.metadata, this.#cipher),
+          // As bytes: an object would go through base64 and back, twice.
+          metadata: UTF8.encode(JSON.stringify(await encodeMetadata(event.metadata, this.#cipher))),
         }),
       );
     const client = this.#client;
