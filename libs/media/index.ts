@@ -3,6 +3,7 @@ export * from './timecode.js';
 export * from './timerange.js';
 export * from './sniff.js';
 export * from './probe/index.js';
+export * from './extract/index.js';
 export * from './blobs.js';
 export * from './uploads.js';
 export * from './transcode.js';

@@ -10,6 +10,12 @@ export const MEDIA_ERROR_CODES = [
   'MEDIA_UNREADABLE',
   /** A transcode ended without a complete, verified result; `reason` is ffmpeg's own. */
   'TRANSCODE_FAILED',
+  /** The frames asked for are not all in the medium. */
+  'RANGE_OUTSIDE_MEDIA',
+  /** An extraction or a sequence ended without a complete, verified result; `reason` tells what differs. */
+  'EXTRACTION_FAILED',
+  /** An edit list, marker list or project file breaks its format; the message names the line and column, or the field. */
+  'EDITORIAL_INVALID',
   /** ffmpeg or ffprobe is not installed or can't be started. */
   'FFMPEG_MISSING',
   /** The external process passed its time limit and was killed. */

@@ -151,7 +151,8 @@ function pictureEncoder(codec: ClipCodec, { gop, openGop, interlaced }: ClipOpti
     dnxhr: ['-c:v', 'dnxhd', '-profile:v', 'dnxhr_hq'],
     dnxhrHqx: ['-c:v', 'dnxhd', '-profile:v', 'dnxhr_hqx'],
     mjpeg: ['-c:v', 'mjpeg', '-q:v', '3'],
-    ffv1: ['-c:v', 'ffv1', '-level', '3'],
+    // Every frame by itself, as archives want it; ffmpeg's default is groups of twelve.
+    ffv1: ['-c:v', 'ffv1', '-level', '3', '-g', String(gop ?? 1)],
     vp9: ['-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-cpu-used', '8', '-b:v', '2M'],
     av1: ['-c:v', 'libsvtav1', '-preset', '10', '-crf', '30'],
     mpeg2: ['-c:v', 'mpeg2video', '-b:v', '15M', ...fields],

@@ -163,11 +163,13 @@ function tableCount(sniffed: Sniffed, stream: FfprobeStream): number | null {
   return Math.abs(shown - stream.nb_frames) <= 1 ? stream.nb_frames : null;
 }
 
-interface PacketTimes {
+export interface PacketTimes {
   readonly frames: number;
   readonly steady: boolean;
   /** From the first to the last of them; null when there is only one. */
   readonly framesPerSecond: number | null;
+  /** When each is shown, in the order shown: seconds, as the file counts them. */
+  readonly times: readonly number[];
 }
 
 /** Counts the packets of one stream that a decoder will show, and looks whether their times are evenly spaced. Reads the file. */
@@ -199,7 +201,7 @@ export async function packetTimes(
   // Matroska rounds to milliseconds, so neighbours differ by one; two milliseconds are a real difference.
   const steady = steps.length < 2 || spread(steps) < 0.002;
   const span = times.length > 1 ? times.at(-1)! - times[0]! : 0;
-  return ok({ frames, steady, framesPerSecond: span > 0 ? (times.length - 1) / span : null });
+  return ok({ frames, steady, framesPerSecond: span > 0 ? (times.length - 1) / span : null, times });
 }
 
 function spread(values: readonly number[]): number {

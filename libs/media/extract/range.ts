@@ -1,0 +1,337 @@
+/** A range of frames out of a medium, exact to the frame, verified before it has its name. */
+import { randomUUID } from 'node:crypto';
+import { rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { ffmpegCapabilities, runFfmpeg, runFfprobe, type FileInput, type RunLimits } from '../ffmpeg/index.js';
+import { packetTimes, probe, type MediaInfo } from '../probe/index.js';
+import { fail, ok, type Result } from '../result.js';
+import { formatOf } from '../sniff.js';
+import type { TimecodeRange } from '../timerange.js';
+import {
+  chooseCodec,
+  colourFilter,
+  containerOf,
+  frameStart,
+  labelArguments,
+  mayBeIntra,
+  pictureEncoder,
+  resolveRange,
+  samplesOf,
+  secondsText,
+  soundArguments,
+  type ExtractCodec,
+  type ExtractWarning,
+  type FrameRange,
+  type OutputContainer,
+} from './plan.js';
+
+export interface ExtractOptions {
+  /** Frames more on each side, as far as the medium has them. Default none. */
+  readonly handles?: { readonly head: number; readonly tail: number };
+  /** Encodes to this, even where a copy would do. Default: copy where every picture stands by itself, else `source`. */
+  readonly codec?: ExtractCodec;
+  readonly onProgress?: (progress: { readonly fraction: number; readonly frame: number }) => void;
+  readonly signal?: AbortSignal;
+  readonly threads?: number;
+  /** Default: 5 minutes and 2 seconds for each frame. */
+  readonly timeoutMs?: number;
+  /** Default 5. */
+  readonly nice?: number;
+}
+
+export interface Extract {
+  /** The target with the extension of its container. */
+  readonly path: string;
+  readonly method: 'COPY' | 'ENCODE';
+  readonly codec: string;
+  /** Frames of the source in it, handles included. */
+  readonly first: number;
+  readonly frames: number;
+  /** Handles really there. */
+  readonly head: number;
+  readonly tail: number;
+  /** Label of its first frame. */
+  readonly startTimecode: string | null;
+  readonly warnings: readonly ExtractWarning[];
+  readonly ffmpegVersion: string;
+}
+
+/**
+ * Takes frames out of `input` into `target` plus `.mov`, `.mxf` or `.mkv`. Pictures that stand by themselves are copied bit by bit,
+ * others are decoded and encoded again, exactly the range. Every track of sound comes along as PCM, to the sample. Start timecode,
+ * reel, colour, subtitles and metadata are kept; what can't be is in `warnings`. An existing file of that name is replaced.
+ *
+ * Refusals: RANGE_OUTSIDE_MEDIA; EXTRACTION_FAILED with the reason when the result has not the frames it must have; DISK_FULL,
+ * MEDIA_CANCELLED, MEDIA_TIMEOUT, MEDIA_STALLED, FFMPEG_MISSING. Nothing is left behind then.
+ */
+export async function extractRange(
+  input: string,
+  target: string,
+  info: MediaInfo,
+  range: FrameRange | TimecodeRange,
+  options: ExtractOptions = {},
+): Promise<Result<Extract>> {
+  const resolved = resolveRange(info, range, options.handles);
+  if (!resolved.ok) return resolved;
+  const capabilities = await ffmpegCapabilities();
+  if (!capabilities.ok) return capabilities;
+  const file: FileInput = { path: input, demuxer: formatOf(info.container).demuxer };
+  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? 300_000 + 2000 * resolved.value.count };
+  const times = await timesOf(file, info, resolved.value, limits);
+  if (!times.ok) return times;
+  const ends = options.codec === undefined ? await copyable(file, info, resolved.value, times.value, limits) : ok(null);
+  if (!ends.ok) return ends;
+  const codec = ends.value ? 'copy' : chooseCodec(info.video!, options.codec ?? 'source');
+  const container = containerOf(info, codec);
+  const label = labelArguments(info, resolved.value.first, container);
+  const encoder = codec === 'copy' ? null : pictureEncoder(codec, info.video!);
+  const subtitles = subtitleArguments(info, container);
+  const warnings: ExtractWarning[] = [
+    ...label.warnings,
+    ...(info.video!.variableRate ? (['VARIABLE_RATE'] as const) : []),
+    ...(encoder && !encoder.keepsHdr && (info.video!.mastering || info.video!.lightLevel)
+      ? (['HDR_METADATA_LOST'] as const)
+      : []),
+    ...(encoder && !encoder.keepsCaptions && info.video!.captions ? (['CAPTIONS_LOST'] as const) : []),
+    ...(info.subtitles.length > 0 && subtitles.length === 0 ? (['SUBTITLES_LOST'] as const) : []),
+  ];
+  const path = `${resolve(target)}.${container}`;
+  const work = join(dirname(path), `.${randomUUID()}.part.${container}`);
+  const { start, seconds } = times.value;
+  const picture = encoder ? decoding(file, info, times.value) : copying(file, times.value);
+  const vf = encoder ? [...picture.filters, ...colourFilter(info.video!), `format=${encoder.format}`].join(',') : null;
+  try {
+    const run = await runFfmpeg({
+      ...limits,
+      threads: options.threads,
+      nice: options.nice ?? 5,
+      stallMs: 120_000,
+      globals: ['-xerror'],
+      inputs: [
+        picture.input,
+        // The sound is read a second time, from exactly the first frame's start.
+        { ...file, options: ['-ss', secondsText(start), '-t', secondsText(seconds + 1)] },
+      ],
+      output: [
+        // Not `-frames:v`: reaching it ends the sound too, a little early.
+        ...['-map', `0:${info.video!.index}`],
+        ...(encoder ? ['-vf', vf!, '-fps_mode', 'passthrough', ...encoder.arguments] : ['-c:v', 'copy']),
+        ...(encoder && options.threads !== undefined ? ['-threads', String(options.threads)] : []),
+        ...soundArguments(info.audio, (rate) => soundLength(info, resolved.value, seconds, rate), container, 1),
+        ...subtitles,
+        ...['-map_chapters', '-1', ...label.arguments],
+        ...(container === 'mov' ? ['-movflags', '+write_colr+use_metadata_tags'] : []),
+        ...['-f', container === 'mkv' ? 'matroska' : container, work],
+      ],
+      onProgress: ({ frame }) => options.onProgress?.({ frame, fraction: Math.min(1, frame / resolved.value.count) }),
+    });
+    if (!run.ok) {
+      if (run.error.code !== 'FFMPEG_FAILED') return run;
+      return fail('EXTRACTION_FAILED', 'The range could not be taken out.', run.error.reason ?? run.error.message);
+    }
+    const wrong = await differs(work, resolved.value.count, ends.value, limits);
+    if (!wrong.ok) return wrong;
+    if (wrong.value) {
+      const said = [...run.value.errors, ...run.value.warnings].slice(-2);
+      return fail(
+        'EXTRACTION_FAILED',
+        'The result has not the frames of the range.',
+        [wrong.value, ...said].join('; '),
+      );
+    }
+    await rename(work, path);
+    const { first, count: frames, head, tail } = resolved.value;
+    return ok({
+      ...{ path, method: encoder ? 'ENCODE' : 'COPY', codec: codec === 'copy' ? info.video!.codec : codec },
+      ...{ first, frames, head, tail, startTimecode: label.text, warnings, ffmpegVersion: capabilities.value.version },
+    });
+  } finally {
+    await rm(work, { force: true });
+  }
+}
+
+/** Seconds from the start of the file, as `-ss` counts them. */
+interface RangeTimes {
+  readonly start: number;
+  readonly seconds: number;
+  /** From the first frame's start to the last one's. */
+  readonly toLast: number;
+  /** To the frame before the first: the room in which a rounded time may lie. */
+  readonly gap: number;
+}
+
+async function timesOf(
+  file: FileInput,
+  info: MediaInfo,
+  { first, count }: FrameRange,
+  limits: RunLimits,
+): Promise<Result<RangeTimes>> {
+  const video = info.video!;
+  if (!video.variableRate) {
+    const [start, last, end] = [first, first + count - 1, first + count].map((frame) => frameStart(video, frame)) as [
+      number,
+      number,
+      number,
+    ];
+    return ok({ start, seconds: end - start, toLast: last - start, gap: end - last });
+  }
+  const read = await packetTimes(file.path, file, video.index, limits);
+  if (!read.ok) return read;
+  const { times } = read.value;
+  if (first + count > times.length) {
+    return fail('RANGE_OUTSIDE_MEDIA', `The medium has ${times.length} frames.`);
+  }
+  const zero = times[0]! - video.startSeconds;
+  const last =
+    info.durationSeconds === null ? times.at(-1)! + zero : Math.max(times.at(-1)!, info.durationSeconds + zero);
+  const start = times[first]! - zero;
+  return ok({
+    start,
+    seconds: (times[first + count] ?? last) - times[first]!,
+    toLast: times[first + count - 1]! - times[first]!,
+    gap: first > 0 ? times[first]! - times[first - 1]! : 0.01,
+  });
+}
+
+function soundLength(info: MediaInfo, range: FrameRange, seconds: number, sampleRate: number): number {
+  return info.video!.variableRate ? Math.round(seconds * sampleRate) : samplesOf(range, info.rate!, sampleRate);
+}
+
+/**
+ * The end lies inside the last frame, away from any rounding: also from that of a time base of one tick a frame (MXF), which rounds at
+ * the middle.
+ */
+function insideLast({ seconds, toLast }: RangeTimes): number {
+  return toLast + 0.6 * (seconds - toLast);
+}
+
+function copying(file: FileInput, times: RangeTimes): { input: FileInput; filters: string[] } {
+  const options = ['-ss', secondsText(times.start), '-t', secondsText(insideLast(times))];
+  return { input: { ...file, options }, filters: [] };
+}
+
+/**
+ * Decoding begins well before the range: the first pictures after a seek into open groups refer to what was not read. The wanted ones
+ * are told by their time, with room for containers that round.
+ */
+function decoding(file: FileInput, info: MediaInfo, times: RangeTimes): { input: FileInput; filters: string[] } {
+  const { rate, variableRate } = info.video!;
+  const lead = Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
+  const seek = times.start - lead;
+  const regular = variableRate ? ['setpts=PTS-STARTPTS'] : [`settb=${rate.den}/${rate.num}`, 'setpts=N'];
+  const [from, to] = [lead - 0.4 * times.gap, lead + insideLast(times)].map(secondsText);
+  return {
+    input: { ...file, options: ['-ss', secondsText(seek), '-t', secondsText(lead + times.seconds + 1)] },
+    filters: [`trim=start=${from}:end=${to}`, ...regular],
+  };
+}
+
+function subtitleArguments(info: MediaInfo, container: OutputContainer): string[] {
+  const fits: Record<OutputContainer, RegExp> = {
+    mov: /^(eia_608|mov_text)$/,
+    mkv: /^(subrip|ass|ssa|webvtt)$/,
+    mxf: /^$/,
+  };
+  if (info.subtitles.length === 0 || !info.subtitles.every(({ codec }) => fits[container].test(codec))) return [];
+  return [...info.subtitles.flatMap(({ index }) => ['-map', `1:${index}`]), '-c:s', 'copy'];
+}
+
+/** Hashes of the first and the last packet of the range. */
+interface RangeEnds {
+  readonly first: string;
+  readonly last: string;
+}
+
+const PacketSchema = z.object({
+  packets: z.array(z.object({ pts_time: z.coerce.number(), flags: z.string(), data_hash: z.string() })),
+});
+type Packet = z.infer<typeof PacketSchema>['packets'][number];
+
+/** Packets looked at around the in point: a group of pictures shows itself by those that are no key. */
+const SAMPLE_PACKETS = 30;
+
+async function packetsFrom(
+  file: FileInput,
+  stream: string,
+  from: string,
+  count: number,
+  limits: RunLimits,
+): Promise<Result<Packet[]>> {
+  const run = await runFfprobe({
+    ...limits,
+    input: file,
+    args: [
+      ...[
+        '-select_streams',
+        stream,
+        '-read_intervals',
+        `${from}%+#${count}`,
+        '-show_packets',
+        '-show_data_hash',
+        'md5',
+      ],
+      ...['-show_entries', 'packet=pts_time,flags,data_hash', '-of', 'json'],
+    ],
+  });
+  if (!run.ok) return run;
+  const parsed = PacketSchema.safeParse(JSON.parse(run.value.stdout.toString()));
+  return ok(parsed.success ? parsed.data.packets : []);
+}
+
+/** Whether the range can be copied: every picture looked at is a key, and the ones at both ends are where they must be. */
+async function copyable(
+  file: FileInput,
+  info: MediaInfo,
+  { count }: FrameRange,
+  times: RangeTimes,
+  limits: RunLimits,
+): Promise<Result<RangeEnds | null>> {
+  const video = info.video!;
+  if (!mayBeIntra(video)) return ok(null);
+  const stream = String(video.index);
+  const begin = await packetsFrom(file, stream, '', 1, limits);
+  if (!begin.ok) return begin;
+  // ffprobe counts as the file does, `-ss` from the file's start.
+  const zero = (begin.value[0]?.pts_time ?? Number.NaN) - video.startSeconds;
+  const half = times.gap / 2;
+  const at = async (seconds: number, packets: number) => {
+    const read = await packetsFrom(file, stream, secondsText(zero + seconds - half), packets, limits);
+    if (!read.ok) return read;
+    const found = read.value.find(({ pts_time }) => Math.abs(pts_time - zero - seconds) < half);
+    return ok(found && read.value.every(({ flags }) => flags.startsWith('K')) ? found.data_hash : null);
+  };
+  const first = await at(times.start, Math.min(SAMPLE_PACKETS, count + 1));
+  if (!first.ok) return first;
+  const last = await at(times.start + times.toLast, 2);
+  if (!last.ok) return last;
+  return ok(first.value && last.value ? { first: first.value, last: last.value } : null);
+}
+
+/** What is wrong with a result; null when it holds exactly the frames. */
+async function differs(
+  work: string,
+  count: number,
+  ends: RangeEnds | null,
+  limits: RunLimits,
+): Promise<Result<string | null>> {
+  const made = await probe(work, { ...limits, countBelowBytes: 0 });
+  if (!made.ok) return ok(made.error.reason ?? made.error.message);
+  const file: FileInput = { path: work, demuxer: formatOf(made.value.container).demuxer };
+  let frames = made.value.durationFrames;
+  if (!made.value.durationExact) {
+    const counted = await packetTimes(work, file, made.value.video!.index, limits);
+    if (!counted.ok) return counted.error.code === 'FFMPEG_FAILED' ? ok('the result can’t be read back') : counted;
+    frames = counted.value.frames;
+  }
+  if (frames !== count) return ok(`${frames} frames instead of ${count}`);
+  if (!ends) return ok(null);
+  const stream = String(made.value.video!.index);
+  const head = await packetsFrom(file, stream, '', 1, limits);
+  if (!head.ok) return head;
+  if (head.value[0]?.data_hash !== ends.first) return ok('the first frame is not that of the range');
+  const before = Math.max(0, frameStart(made.value.video!, count - 2));
+  const tail = await packetsFrom(file, stream, secondsText(before), 4, limits);
+  if (!tail.ok) return tail;
+  return ok(tail.value.at(-1)?.data_hash === ends.last ? null : 'the last frame is not that of the range');
+}
