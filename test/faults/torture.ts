@@ -1,16 +1,19 @@
 import { parseArgs } from 'node:util';
+import { tortureStore } from './eventstore-rounds.js';
 import { torture } from './rounds.js';
 
-const HELP = `npm run torture [-- --rounds N --seed S]
+const HELP = `npm run torture [-- --store --rounds N --seed S]
 
 Kills services during work, in N rounds (default 200), and checks that nothing is lost and nothing doubled. The report is
-one line of JSON. The same seed plans the same commands and kills.`;
+one line of JSON. The same seed plans the same commands and kills. --store: the event store alone, and Postgres below it, under
+concurrent appends.`;
 
 /** Resolves to the exit code: 0 when all is well. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
+      store: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '200' },
       seed: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -26,7 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
   process.stderr.write(`seed ${seed}\n`);
   try {
-    const report = await torture({
+    const report = await (values.store ? tortureStore : torture)({
       rounds,
       seed,
       signal: abort.signal,
