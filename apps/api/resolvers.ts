@@ -1,5 +1,6 @@
 import { AuditEntryResolver, AuditResolver } from './audit/audit.resolver.js';
 import { ConsoleResolver } from './console/console.resolver.js';
+import { HistoryResolver } from './history/history.resolver.js';
 import {
   IdentityResolver,
   LoginPayloadResolver,
@@ -69,5 +70,6 @@ export const RESOLVERS = [
   WorkChangeResolver,
   AuditResolver,
   AuditEntryResolver,
+  HistoryResolver,
   ConsoleResolver,
 ];

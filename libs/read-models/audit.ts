@@ -39,7 +39,7 @@ export class AuditRow {
   @Json('path', { nullable: true }) path: (string | number)[] | null;
   /** The command's own time. */
   @Time('at') at: Date;
-  /** The log's. */
+  /** The log's, to the second. */
   @Time('recorded_at') recordedAt: Date;
 }
 

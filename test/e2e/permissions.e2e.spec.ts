@@ -150,6 +150,29 @@ describe('queries', () => {
       { ...own(() => 'auditTrail { totalCount edges { node { type changes { new } } } }'), loner: 'FORBIDDEN' },
     ],
     deliverable: [hidden(() => `deliverable(id: "${made.deliverableId}") { name project { name } }`)],
+    entityAsOf: [
+      {
+        ...hidden(
+          () => `entityAsOf(entity: { type: VERSION, id: "${v2}" }, asOf: { position: "${before}" }) { state }`,
+        ),
+        loner: 'FORBIDDEN',
+      },
+    ],
+    entityDiff: [
+      {
+        ...hidden(
+          () =>
+            `entityDiff(entity: { type: VERSION, id: "${v2}" }, from: { position: "${before}" }, to: { position: "${before}" }) { to { state } }`,
+        ),
+        loner: 'FORBIDDEN',
+      },
+    ],
+    history: [
+      {
+        ...hidden(() => `history(entity: { type: PROJECT, id: "${made.projectId}" }) { edges { node { sentence } } }`),
+        loner: 'FORBIDDEN',
+      },
+    ],
     myWork: [hidden(() => 'myWork { totalCount edges { node { deliverable { project { name } } } } }')],
     node: [
       ...[

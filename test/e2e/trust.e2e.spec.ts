@@ -245,6 +245,120 @@ describe('the audit trail', () => {
   });
 });
 
+describe('time travel', () => {
+  interface Told {
+    history: {
+      totalCount: number;
+      edges: { cursor: string; node: { position: string; at: string; sentence: string; changes: object[] } }[];
+    } | null;
+  }
+  const HISTORY = `query ($entity: EntityRef!, $first: Int, $last: Int, $after: String) {
+    history(entity: $entity, first: $first, last: $last, after: $after) {
+      totalCount edges { cursor node { position at sentence changes { path old new } } }
+    } }`;
+  const AS_OF = `query ($entity: EntityRef!, $asOf: AsOf!) {
+    entityAsOf(entity: $entity, asOf: $asOf) { revision position at state } }`;
+  const DIFF = `query ($entity: EntityRef!, $from: AsOf!, $to: AsOf!) {
+    entityDiff(entity: $entity, from: $from, to: $to) {
+      from { revision } to { revision state } changes { path old new } } }`;
+  interface State {
+    revision: number;
+    position: string;
+    at: string;
+    state: { name?: string; comments?: Record<string, { text: string; resolved: boolean }>; closed?: unknown };
+  }
+  const version = () => ({ type: 'VERSION', id: v1 });
+  const project = () => ({ type: 'PROJECT', id: made.projectId });
+
+  it('tells the life of an entity in sentences, page by page', async () => {
+    await client.does('resolveComment', { versionId: v1, commentId });
+    const { history } = await admin.read<Told>(HISTORY, { entity: version() });
+    expect(history!.edges.map(({ node }) => node.sentence)).toEqual([
+      expect.stringContaining('opened the version with “one.mov”.') as unknown,
+      expect.stringMatching(/^Client commented: “Too dark”\.$/) as unknown,
+      expect.stringContaining('drew a pin') as unknown,
+      expect.stringContaining('closed the version (superseded).') as unknown,
+      'Client resolved the comment “Too dark”.',
+    ]);
+    expect(history!.edges.at(-1)!.node.changes).toEqual([
+      { path: `comments.${commentId}.resolved`, old: false, new: true },
+    ]);
+    const first = await admin.read<Told>(HISTORY, { entity: version(), first: 2 });
+    const rest = await admin.read<Told>(HISTORY, { entity: version(), after: first.history!.edges[1]!.cursor });
+    const newest = await admin.read<Told>(HISTORY, { entity: version(), last: 1 });
+    expect([...first.history!.edges, ...rest.history!.edges]).toEqual(history!.edges);
+    expect(newest.history).toMatchObject({ totalCount: 5, edges: history!.edges.slice(-1) });
+    const renamed = await admin.read<Told>(HISTORY, { entity: project(), last: 1 });
+    expect(renamed.history!.edges[0]!.node.sentence).toMatch(
+      /^Ours admin renamed the project: “.*” → “Harbour at Dusk”\.$/,
+    );
+  });
+
+  it('shows an entity as of any position and any time, equal to the fold of its events up to there', async () => {
+    const { history } = await admin.read<Told>(HISTORY, { entity: version() });
+    const seen: State[] = [];
+    for (const { node } of history!.edges)
+      for (const asOf of [{ position: node.position }, { time: node.at }]) {
+        const { entityAsOf } = await admin.read<{ entityAsOf: State }>(AS_OF, { entity: version(), asOf });
+        // Events of one append share their time.
+        if ('position' in asOf) expect(entityAsOf.position).toBe(node.position);
+        else expect(entityAsOf.at).toBe(node.at);
+        seen.push(entityAsOf);
+      }
+    expect(seen[0]!.state.comments).toEqual({});
+    expect(seen[2]!.state.comments![commentId]).toMatchObject({ text: 'Too dark', resolved: false });
+    expect(seen.at(-1)!.state.comments![commentId]!.resolved).toBe(true);
+    const born = new Date(new Date(history!.edges[0]!.node.at).getTime() - 1).toISOString();
+    expect(await admin.read(AS_OF, { entity: version(), asOf: { time: born } })).toEqual({ entityAsOf: null });
+  });
+
+  it('says what differs between two moments', async () => {
+    const { history } = await admin.read<Told>(HISTORY, { entity: version() });
+    const [opened, , , , resolved] = history!.edges.map(({ node }) => ({ position: node.position }));
+    const between = { entity: version(), from: opened, to: resolved };
+    const { entityDiff } = await admin.read<{ entityDiff: { changes: { path: string }[] } }>(DIFF, between);
+    expect(entityDiff.changes.map(({ path }) => path.split('.')[0])).toEqual(['annotations', 'closed', 'comments']);
+    const back = await admin.read<{ entityDiff: { changes: { old: unknown; new: unknown }[] } }>(DIFF, {
+      ...between,
+      from: resolved,
+      to: opened,
+    });
+    expect(back.entityDiff.changes.map(({ old, new: now }) => [now, old])).toEqual(
+      (entityDiff.changes as unknown as { old: unknown; new: unknown }[]).map(({ old, new: now }) => [old, now]),
+    );
+  });
+
+  it('asks for the permission of today, and hides what is not there for the caller', async () => {
+    const asOf = { position: String((await domainEvents(log))[0]!.position) };
+    for (const person of [editor, client]) {
+      const answer = await person.ask(AS_OF, { entity: version(), asOf });
+      expect(answer.errors?.[0]?.extensions).toMatchObject({ code: 'FORBIDDEN', permission: 'history.read' });
+    }
+    for (const entity of [version(), project()]) {
+      expect(await outsider.read(HISTORY, { entity })).toEqual({ history: null });
+      expect(await outsider.read(AS_OF, { entity, asOf })).toEqual({ entityAsOf: null });
+    }
+    expect(await admin.read(HISTORY, { entity: { type: 'VERSION', id: randomUUID() } })).toEqual({ history: null });
+  });
+
+  it('refuses moments that are none, with a code each', async () => {
+    const events = [...(await domainEvents(log)), ...(await auditEvents(log))];
+    const taken = new Set(events.map((event) => event.position));
+    const { position } = events[5]!;
+    let nobodys = 0n;
+    while (taken.has(nobodys)) nobodys++;
+    const code = async (asOf: object) =>
+      (await admin.ask(AS_OF, { entity: project(), asOf })).errors?.[0]?.extensions?.code;
+    expect(await code({})).toBe('INVALID_AS_OF');
+    expect(await code({ position: String(position), time: '2026-01-01T00:00:00Z' })).toBe('INVALID_AS_OF');
+    expect(await code({ position: String((await log.head()) + 1_000_000n) })).toBe('AS_OF_IN_FUTURE');
+    expect(await code({ time: new Date(Date.now() + 3_600_000).toISOString() })).toBe('AS_OF_IN_FUTURE');
+    expect(await code({ position: String(nobodys) })).toBe('AS_OF_UNKNOWN_POSITION');
+    expect(await code({ position: 'nonsense' })).toBe('BAD_USER_INPUT');
+    expect(await code({ position: String(position) })).toBeUndefined();
+  });
+});
+
 describe('a person who is forgotten', () => {
   const NAME = 'Zebedee Quicksilver';
   const EMAIL = 'zebedee.quicksilver@northlight.example';

@@ -53,6 +53,6 @@ export class AuditEntry {
   @Field(() => String, { nullable: true }) message: string | null;
   @Field(() => [String], { nullable: true }) path: string[] | null;
   @Field({ description: 'The command’s own time.' }) at: Date;
-  @Field({ description: 'The log’s.' }) recordedAt: Date;
+  @Field({ description: 'The log’s, to the second.' }) recordedAt: Date;
 }
 export const AuditEntryConnection = ConnectionOf(AuditEntry, 'AuditEntry');

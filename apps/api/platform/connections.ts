@@ -75,6 +75,41 @@ function decodeCursor(cursor: string, path: string): string {
   return text.slice(1);
 }
 
+/** How many items, and from which end. @throws INVALID_PAGE */
+function sizeOf(args: PageArgs): { size: number; backwards: boolean } {
+  if (args.first != null && args.last != null) throw badPage('Take first or last, not both.', 'last');
+  const size = args.first ?? args.last ?? DEFAULT_PAGE;
+  if (size < 0 || size > MAX_PAGE)
+    throw badPage(`A page has 0 to ${MAX_PAGE} items.`, args.first != null ? 'first' : 'last');
+  return { size, backwards: args.last != null };
+}
+
+/** One page of a list whose items are numbered from 0 without gaps; `read` gets the first and the last number wanted. */
+export async function keysetOf<T>(
+  args: PageArgs,
+  total: number,
+  read: (from: number, to: number) => Promise<T[]>,
+): Promise<Page<T>> {
+  const { size, backwards } = sizeOf(args);
+  const low = args.after ? Number(decodeCursor(args.after, 'after')) + 1 : 0;
+  const high = args.before ? Number(decodeCursor(args.before, 'before')) - 1 : total - 1;
+  const last = Math.min(high, total - 1);
+  const from = backwards ? Math.max(low, last - size + 1) : low;
+  const to = backwards ? last : Math.min(last, low + size - 1);
+  const nodes = to < from ? [] : await read(from, to);
+  const edges = nodes.map((node, i) => ({ cursor: encodeCursor(String(from + i)), node }));
+  return {
+    edges,
+    pageInfo: {
+      hasNextPage: backwards ? args.before != null : to < last,
+      hasPreviousPage: backwards ? from > low : args.after != null,
+      startCursor: edges[0]?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
+    },
+    totalCount: () => Promise.resolve(total),
+  };
+}
+
 /**
  * One page by keyset on a unique numeric column. `descending` is the list's natural order; `last`/`before` walk it
  * backwards and the page still reads forwards.
@@ -86,11 +121,7 @@ export async function pageOf<T extends ObjectLiteral>(
   keyOf: (row: T) => string | number,
   descending = false,
 ): Promise<Page<T>> {
-  if (args.first != null && args.last != null) throw badPage('Take first or last, not both.', 'last');
-  const size = args.first ?? args.last ?? DEFAULT_PAGE;
-  if (size < 0 || size > MAX_PAGE)
-    throw badPage(`A page has 0 to ${MAX_PAGE} items.`, args.first != null ? 'first' : 'last');
-  const backwards = args.last != null;
+  const { size, backwards } = sizeOf(args);
   const all = query.clone();
   const [greater, less] = descending ? ['<', '>'] : ['>', '<'];
   if (args.after) query.andWhere(`${column} ${greater} :after`, { after: decodeCursor(args.after, 'after') });

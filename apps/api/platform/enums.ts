@@ -10,6 +10,16 @@ function enumOf<const T extends readonly string[]>(name: string, values: T): { [
 }
 
 export const AuditOutcomeEnum = enumOf('AuditOutcome', ['ACCEPTED', 'REFUSED']);
+export const EntityTypeEnum = enumOf('EntityType', [
+  'ORGANISATION',
+  'USER',
+  'PIPELINE_TEMPLATE',
+  'PROJECT',
+  'DELIVERABLE',
+  'VERSION_STACK',
+  'VERSION',
+  'VERSION_MEDIA',
+]);
 export const RoleEnum = enumOf('Role', ROLES);
 export const StageStateEnum = enumOf('StageState', STAGE_STATES);
 export const CompletesOnEnum = enumOf('CompletesOn', completesOn.options);

@@ -19,7 +19,8 @@ function entryOf({ position, metadata, created }: RecordedEvent, stream: string)
     entityType,
     entityId: UUID.test(id) ? id : null,
     at: new Date(at),
-    recordedAt: created,
+    // Subscriptions give milliseconds where the client's reader gives whole seconds: rows must not depend on which it was.
+    recordedAt: new Date(Math.floor(created.getTime() / 1000) * 1000),
   };
 }
 
