@@ -4,6 +4,7 @@ export * from './timerange.js';
 export * from './sniff.js';
 export * from './probe/index.js';
 export * from './extract/index.js';
+export * from './editorial/index.js';
 export * from './blobs.js';
 export * from './uploads.js';
 export * from './transcode.js';
