@@ -33,6 +33,8 @@ export interface RunInfo {
   url?: string;
   /** Connection string of the event store, with credentials. */
   eventStore?: string;
+  /** The embedded Postgres: URL with its password, and its folder. */
+  postgres?: { url: string; clusterDir: string };
 }
 
 export interface Home {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isAlive, locateBinaries, stopOrphan } from '#libs/postgres/index.js';
 import { loadSettings, readSecrets, type Settings, setupToken } from '#libs/runtime/index.js';
+import { backup, restore } from './backup.js';
 import { CONSOLE_USAGE, consoleVerb, isConsoleVerb } from './console.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
 import { runningLauncher } from './home.js';
@@ -26,6 +27,12 @@ const USAGE = `picturelock <command>
          [--tests]      also what the tests need (a browser, Redis)
          [--quiet]      say only what is wrong
   torture, bench        fault rounds and figures (see test/bench)
+  backup <folder>       databases and blobs as of one moment, also while running, with checksums
+        [--keys <folder>]  secrets.json too, apart from the data; without it personal data can't be read
+        [--no-blobs]    leave the blobs to other means
+        [--verify]      restore the copy into a temporary home and read everything there
+  restore <folder>      make PICTURELOCK_HOME, new or empty, of a backup
+        [--keys <folder>]  where the secrets.json is
   log-url               connection string of the running event store, with the operator's credentials: keep it secret
   setup-token           what the mutation foundOrganisation asks for: it proves that this installation is yours
   version
@@ -48,6 +55,10 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
         return await stop(loadSettings(process.env));
       case 'doctor':
         return await doctor(loadSettings(process.env), rest);
+      case 'backup':
+        return await backupVerb(loadSettings(process.env), rest);
+      case 'restore':
+        return await restoreVerb(loadSettings(process.env), rest);
       case 'log-url':
         process.stdout.write(`${logUrl(loadSettings(process.env))}\n`);
         return 0;
@@ -83,6 +94,49 @@ function interruption(): AbortSignal {
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
   return abort.signal;
+}
+
+async function backupVerb(settings: Settings, args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { keys: { type: 'string' }, 'no-blobs': { type: 'boolean' }, verify: { type: 'boolean' } },
+  });
+  const [folder] = positionals;
+  if (!folder || positionals.length > 1) throw new Error('backup <folder>: name the new folder that shall hold it');
+  const progress = new Progress(process.stdout);
+  const { head, files } = await backup({
+    settings,
+    folder,
+    blobs: !values['no-blobs'],
+    keys: values.keys,
+    verify: values.verify ?? false,
+    onStep: (text) => progress.step(text),
+  });
+  progress.done();
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  const upTo = head === undefined ? '' : `, the log up to position ${head} or later`;
+  progress.line(`backed up to ${folder}: ${files.length} files, ${Math.ceil(size / 1e6)} MB${upTo}`);
+  if (!values.keys)
+    progress.line('! secrets.json is not in it: keep a copy elsewhere (--keys), personal data is lost without it');
+  return 0;
+}
+
+async function restoreVerb(settings: Settings, args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: { keys: { type: 'string' } } });
+  const [folder] = positionals;
+  if (!folder || positionals.length > 1) throw new Error('restore <folder>: name the folder of the backup');
+  const progress = new Progress(process.stdout);
+  const { createdAt } = await restore({
+    folder,
+    home: settings.home,
+    keys: values.keys,
+    onStep: (text) => progress.step(text),
+  });
+  progress.done();
+  progress.line(`${settings.home} is as it was at ${createdAt}; start it as usual`);
+  if (!values.keys) progress.line('! put its secrets.json there before you start, or personal data stays closed');
+  return 0;
 }
 
 /** @throws Error when nothing runs */

@@ -282,6 +282,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       pid: process.pid,
       startedAt: new Date().toISOString(),
       eventStore: urls.eventStore,
+      ...(postgres ? { postgres: { url: postgres.url('postgres'), clusterDir: postgres.clusterDir } } : {}),
       ...(urls.public ? { url: urls.public } : {}),
     });
     return {
