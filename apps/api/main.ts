@@ -13,6 +13,7 @@ import { openJobs } from '#libs/jobs/index.js';
 import { LedgerStore, openSource } from '#libs/ledger/index.js';
 import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { operatorToken, runService } from '#libs/runtime/index.js';
+import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
@@ -64,8 +65,9 @@ await runService(
     });
     await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
     const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
+    const snapshots = openSnapshots(config.databases.read, warn('snapshots of streams: connection trouble'));
     const audit = auditRefusals(log, warn('a refusal could not be put on record'));
-    const executor = new CommandExecutor({ log, audit, outcomes: outcomeMemory(secrets.outcomes) });
+    const executor = new CommandExecutor({ log, audit, outcomes: outcomeMemory(secrets.outcomes), snapshots });
     const store = await ReadStore.open(config.databases.read, warn('read models: connection trouble'));
     const access = new Access(store);
     const changes = new Changes(store, access, warn('the change feed could not be read'));
@@ -214,6 +216,7 @@ await runService(
         await source.close();
         await ledger.close();
         await log.close();
+        await snapshots.close();
         await store.close();
         await secrets.close();
       },

@@ -6,6 +6,7 @@ import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from 
 import { openJobs } from '#libs/jobs/index.js';
 import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { runService } from '#libs/runtime/index.js';
+import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { forgetter } from './forget.js';
 import { startLedger } from './ledger.js';
@@ -27,10 +28,12 @@ await runService('workers', async ({ config, logger }) => {
   });
   await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
   const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
+  const snapshots = openSnapshots(config.databases.read, warn('snapshots of streams: connection trouble'));
   const executor = new CommandExecutor({
     log,
     audit: auditRefusals(log, warn('a refusal could not be put on record')),
     outcomes: outcomeMemory(secrets.outcomes),
+    snapshots,
   });
   const jobs = await openJobs({
     databaseUrl: config.databases.jobs,
@@ -72,6 +75,7 @@ await runService('workers', async ({ config, logger }) => {
       await ledger.stop();
       await jobs.close();
       await log.close();
+      await snapshots.close();
       await secrets.close();
       await rm(workDir, { recursive: true, force: true });
     },

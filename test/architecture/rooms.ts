@@ -69,6 +69,14 @@ export const ROOMS: readonly Room[] = [
     packages: ['@kurrent/kurrentdb-client', 'zod'],
     node: 'any',
   },
+  // A cache for the executor; what it keeps is the log's.
+  {
+    name: 'libs/snapshots',
+    path: lib('snapshots'),
+    rooms: [lib('events/log'), lib('postgres')],
+    packages: [],
+    node: ['util', 'zlib'],
+  },
   { name: 'libs/jobs', path: lib('jobs'), rooms: [lib('postgres')], packages: 'any', node: 'any' },
   { name: 'apps/eventstore', path: '^apps/eventstore/', rooms: [], packages: 'any', node: 'any' },
   { name: 'apps/api', path: '^apps/api/', rooms: [LIBS], packages: 'any', node: 'any' },

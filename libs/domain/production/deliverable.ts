@@ -17,6 +17,7 @@ import {
 } from '#libs/events/catalogue/index.js';
 import { can } from '../identity/permissions.js';
 import { alreadyThere, isOf, notFound, refused, type CommandsOf } from '../kit.js';
+import { snapshots } from '../snapshot.js';
 import { checkPipeline, findDuplicate } from './pipeline.js';
 
 const stageRef = { deliverableId: id, stageId: id };
@@ -346,6 +347,7 @@ function evolveStage(stage: Stage, event: Exclude<DeliverableEvent, { type: 'Del
 export const deliverableDecider: Decider<DeliverableState, DeliverableCommand, DeliverableEvent> = {
   category: 'deliverable',
   initialState: null,
+  snapshot: snapshots(1),
   decide,
   evolve,
 };

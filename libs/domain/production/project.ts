@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { id, ProjectCreated, type Decider, type ProjectEvent } from '#libs/events/catalogue/index.js';
 import { alreadyThere, isOf, notFound, refused, type CommandsOf } from '../kit.js';
+import { snapshots } from '../snapshot.js';
 
 export const commands = {
   CreateProject: ProjectCreated.schema.omit({ organisationId: true }),
@@ -23,6 +24,7 @@ export type ProjectState = {
 export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent> = {
   category: 'project',
   initialState: null,
+  snapshot: snapshots(1),
   decide(command, state) {
     const { meta } = command;
     if (command.type === 'CreateProject') {

@@ -26,6 +26,7 @@ import {
 } from '#libs/events/catalogue/index.js';
 import { can } from '../identity/permissions.js';
 import { alreadyThere, isBlank, isOf, notFound, refused, type CommandsOf } from '../kit.js';
+import { snapshots } from '../snapshot.js';
 import { PersistentMap } from '../persistentMap.js';
 
 const annotation = AnnotationAdded.schema.pick({ annotationId: true, range: true, shape: true, style: true });
@@ -482,6 +483,7 @@ function withAnnotation(state: Existing, annotationId: string, removed: boolean)
 export const versionDecider: Decider<VersionState, VersionCommand, VersionEvent> = {
   category: 'version',
   initialState: null,
+  snapshot: snapshots(1),
   decide,
   evolve,
 };

@@ -11,6 +11,7 @@ import {
   type VersionStackEvent,
 } from '#libs/events/catalogue/index.js';
 import { isOf, notFound, refused, type CommandsOf } from '../kit.js';
+import { snapshots } from '../snapshot.js';
 
 export const commands = {
   /**
@@ -114,6 +115,7 @@ function belongs(state: VersionStackState, data: { deliverableId: string; projec
 export const versionStackDecider: Decider<VersionStackState, VersionStackCommand, VersionStackEvent> = {
   category: 'versionStack',
   initialState: null,
+  snapshot: snapshots(1),
   decide(command, state) {
     switch (command.type) {
       case 'AddVersion':

@@ -63,6 +63,15 @@ export interface DomainEvent<T extends string = string, D = unknown> {
   readonly data: D;
 }
 
+/** A state as JSON and back, the same for every later event and command. */
+export interface SnapshotCodec<S> {
+  /** Grows with every change of what a state holds or means. */
+  readonly version: number;
+  /** @throws TypeError for a state that JSON can't hold */
+  encode(state: S): unknown;
+  decode(json: unknown): S;
+}
+
 /**
  * One aggregate. `decide` returns the events that follow, an empty list when there is nothing to do, or a refusal.
  * `evolve` must accept every event of its stream, in order, and never throw.
@@ -73,4 +82,6 @@ export interface Decider<S, C extends Command, E extends DomainEvent> {
   readonly initialState: S;
   decide(command: C, state: S): readonly E[] | Refusal;
   evolve(state: S, event: E): S;
+  /** For aggregates whose streams get long and hold nothing personal. */
+  readonly snapshot?: SnapshotCodec<S>;
 }

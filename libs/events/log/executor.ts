@@ -13,6 +13,7 @@ import {
 } from '../catalogue/index.js';
 import { AppendTooLarge, LogUnavailable } from './errors.js';
 import { LruMap } from './lru.js';
+import { snapshotSchema, type SnapshotStore, type StreamSnapshot } from './snapshots.js';
 import type { EventLog, NewEvent } from './types.js';
 
 export interface Accepted<S> {
@@ -58,7 +59,13 @@ export interface ExecutorOptions {
   readonly maxStreams?: number;
   /** Longest time a command may wait for the log, milliseconds. */
   readonly timeoutMs?: number;
+  /** States of long streams, so that a cold start need not fold them from the first event. Default: none. */
+  readonly snapshots?: SnapshotStore;
+  /** A snapshot is looked for, and taken, once a fold has met this many events. Default 500. */
+  readonly snapshotEvery?: number;
 }
+
+type Options = Omit<Required<ExecutorOptions>, 'snapshots'> & Pick<ExecutorOptions, 'snapshots'>;
 
 /** Refusal codes of the executor itself, with one line for people. Stable, like those of the domain. */
 export const EXECUTOR_REFUSALS = {
@@ -86,13 +93,13 @@ const MAX_CONFLICTS = 20;
  * Refusals are values; the only exceptions are a log that can't be reached ({@link LogUnavailable}) and defects.
  */
 export class CommandExecutor {
-  readonly #options: Required<ExecutorOptions>;
+  readonly #options: Options;
   readonly #streams: LruMap<string, StreamActor>;
   /** Which stream a command id was used on, to refuse its use on another. */
   readonly #used = new LruMap<string, { stream: string; hash: string }>(50_000);
 
   constructor(options: ExecutorOptions) {
-    this.#options = { maxStreams: 2000, timeoutMs: 15_000, ...options };
+    this.#options = { maxStreams: 2000, timeoutMs: 15_000, snapshotEvery: 500, ...options };
     this.#streams = new LruMap(this.#options.maxStreams, (actor) => !actor.busy);
   }
 
@@ -182,7 +189,7 @@ interface Decided {
 class StreamActor {
   readonly #decider: AnyDecider;
   readonly #stream: string;
-  readonly #options: Required<ExecutorOptions>;
+  readonly #options: Options;
   #state: unknown;
   /** Revision of the last folded event; -1 for an empty stream; undefined when nothing is loaded. */
   #revision: number | undefined;
@@ -192,7 +199,7 @@ class StreamActor {
   #readers: Reader[] = [];
   #running: Promise<void> | undefined;
 
-  constructor(decider: AnyDecider, stream: string, options: Required<ExecutorOptions>) {
+  constructor(decider: AnyDecider, stream: string, options: Options) {
     this.#decider = decider;
     this.#stream = stream;
     this.#options = options;
@@ -540,30 +547,109 @@ class StreamActor {
     this.#revision = undefined;
   }
 
-  /** Fold from the log: from the start when nothing is loaded, else what came since. */
+  /** Fold from the log: from the start or a snapshot when nothing is loaded, else what came since. */
   async #refresh(): Promise<void> {
-    let { state, revision, position } = {
-      state: this.#revision === undefined ? this.#decider.initialState : this.#state,
-      revision: this.#revision ?? -1,
-      position: this.#revision === undefined ? 0n : this.#position,
-    };
-    if (this.#revision === undefined) this.#known.clear();
     try {
-      for await (const event of this.#options.log.readStream(this.#stream, { from: BigInt(revision + 1) })) {
-        state = this.#decider.evolve(state, { type: event.type, data: event.data });
-        revision = event.revision;
-        if (event.position > 0n) position = event.position;
-        const { commandId, commandHash } = event.metadata;
-        this.#known.set(commandId, { hash: commandHash, revision, position: event.position });
+      if (this.#revision !== undefined) {
+        await this.#fold({ state: this.#state, revision: this.#revision, position: this.#position });
+        return;
       }
+      const snapshot = await this.#fold(this.#beginning(), { jump: true });
+      if (snapshot === 'whole') return;
+      const base = snapshot === 'differs' ? undefined : this.#resumed(snapshot);
+      // A snapshot is only a short cut: whatever is odd about it, the log decides.
+      if (!base || (await this.#fold(base, { proof: base.eventId })) !== 'whole') await this.#fold(this.#beginning());
     } catch (error) {
       // Deciders may fold into mutable indexes: what was folded half-way must not be folded again.
       this.#forget();
       throw error;
     }
+  }
+
+  #beginning(): Loaded {
+    this.#known.clear();
+    return { state: this.#decider.initialState, revision: -1, position: 0n };
+  }
+
+  /** Undefined for a snapshot that can't be read. */
+  #resumed(snapshot: StreamSnapshot): (Loaded & { eventId: string }) | undefined {
+    try {
+      const state = this.#decider.snapshot!.decode(snapshot.state);
+      this.#known.clear();
+      for (const [commandId, hash, revision, position] of snapshot.commands)
+        this.#known.set(commandId, { hash, revision, position: BigInt(position) });
+      return { state, revision: snapshot.revision, position: snapshot.position, eventId: snapshot.eventId };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Folds what follows `base` to the end of the stream. With `jump` it stops on a stream that proves long when there is a
+   * snapshot further on, and answers with that: short streams, which nearly all are, cost no look. With `proof` the last
+   * event of the base is read once more and must have that id.
+   */
+  async #fold(
+    base: Loaded,
+    { jump = false, proof }: { jump?: boolean; proof?: string } = {},
+  ): Promise<'whole' | 'differs' | StreamSnapshot> {
+    let { state, revision, position } = base;
+    let folded = 0;
+    let last = '';
+    let proven = proof === undefined;
+    const { log, snapshotEvery } = this.#options;
+    for await (const event of log.readStream(this.#stream, { from: BigInt(proven ? revision + 1 : revision) })) {
+      if (!proven) {
+        if (event.id !== proof) return 'differs';
+        proven = true;
+        continue;
+      }
+      state = this.#decider.evolve(state, { type: event.type, data: event.data });
+      revision = event.revision;
+      last = event.id;
+      if (event.position > 0n) position = event.position;
+      const { commandId, commandHash } = event.metadata;
+      this.#known.set(commandId, { hash: commandHash, revision, position: event.position });
+      if (++folded !== snapshotEvery || !jump) continue;
+      const snapshot = await this.#snapshotAfter(revision);
+      if (snapshot) return snapshot;
+    }
+    if (!proven) return 'differs';
     this.#state = state;
     this.#revision = revision;
     this.#position = position;
+    if (folded >= snapshotEvery) this.#takeSnapshot(last);
+    return 'whole';
+  }
+
+  async #snapshotAfter(revision: number): Promise<StreamSnapshot | undefined> {
+    const { snapshots } = this.#options;
+    if (!snapshots || !this.#decider.snapshot) return undefined;
+    const found = await snapshots.load(this.#stream, snapshotSchema(this.#decider)).catch(() => undefined);
+    return found && found.revision > revision ? found : undefined;
+  }
+
+  /** Of the state as it is: copied at once, stored when there is time. Losing it costs the next fold, nothing else. */
+  #takeSnapshot(eventId: string): void {
+    const { snapshots } = this.#options;
+    const codec = this.#decider.snapshot;
+    if (!snapshots || !codec) return;
+    try {
+      const snapshot: StreamSnapshot = {
+        stream: this.#stream,
+        schema: snapshotSchema(this.#decider),
+        revision: this.#revision!,
+        position: this.#position,
+        eventId,
+        state: codec.encode(this.#state),
+        commands: this.#known
+          .entries()
+          .map(([id, { hash, revision, position }]) => [id, hash, revision, String(position)]),
+      };
+      snapshots.save(snapshot).catch(() => undefined);
+    } catch {
+      // A state that its codec can't hold is folded each time.
+    }
   }
 }
 

@@ -3,8 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { deriveEventId, refuse, type Command, type CommandMeta, type Decider } from '../catalogue/index.js';
 import { AppendTooLarge, LogUnavailable } from './errors.js';
-import { CommandExecutor, EXECUTOR_REFUSALS, type Accepted, type Outcome, type Refused } from './executor.js';
-import { MemoryLog, MemoryOutcomes, type Fault } from './memory-log.fixture.js';
+import {
+  CommandExecutor,
+  EXECUTOR_REFUSALS,
+  type Accepted,
+  type ExecutorOptions,
+  type Outcome,
+  type Refused,
+} from './executor.js';
+import { MemoryLog, MemoryOutcomes, MemorySnapshots, type Fault } from './memory-log.fixture.js';
+import { snapshotSchema } from './snapshots.js';
 
 const ORGANISATION = '5b0a3c1e-6a2e-4c56-9a53-0d1c5d0f1a01';
 
@@ -44,6 +52,7 @@ const ledger: Decider<Ledger, LedgerCommand, LedgerEvent> = {
     if (event.data.before !== state.entries.length) throw new Error('folded twice, or a gap');
     return { ...state, entries: [...state.entries, event.data.entry] };
   },
+  snapshot: { version: 1, encode: (state) => state, decode: (json) => json as Ledger },
 };
 
 const meta = (more: Partial<CommandMeta> = {}): CommandMeta => ({
@@ -78,7 +87,7 @@ function world() {
   const log = new MemoryLog();
   const outcomes = new MemoryOutcomes();
   const audited: string[] = [];
-  const process = (options: { maxStreams?: number; timeoutMs?: number } = {}) => {
+  const process = (options: Partial<ExecutorOptions> = {}) => {
     const executor = new CommandExecutor({
       log,
       outcomes,
@@ -652,7 +661,92 @@ function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, 
   return groups;
 }
 
-describe('any history over any faults', () => {
+describe('snapshots of a long stream', () => {
+  /** Ten commands of one event, then what a cold process folds. */
+  async function given() {
+    const { log, process } = world();
+    const snapshots = new MemorySnapshots();
+    const start = () => process({ snapshots, snapshotEvery: 4 });
+    const commands = Array.from({ length: 10 }, (_, i) => note(`${i}`));
+    const first = start();
+    for (const command of commands) await first.send(command);
+    const entries = commands.map((_, i) => `${i}`);
+    const reads = (): string[] => log.readFrom.splice(0).map(String);
+    reads();
+    return { log, snapshots, start, commands, entries, reads };
+  }
+  const loaded = async ({ executor }: { executor: CommandExecutor }) =>
+    (await executor.load(ledger, '1')).state.entries;
+
+  it('are taken by who folded it, and spare the next who starts cold the fold', async () => {
+    const { snapshots, start, entries, reads } = await given();
+    expect(snapshots.map.size).toBe(0);
+    expect(await loaded(start())).toEqual(entries);
+    expect(reads()).toEqual(['0']);
+    expect(snapshots.map.get(STREAM)).toMatchObject({ revision: 9, schema: snapshotSchema(ledger) });
+    expect(await loaded(start())).toEqual(entries);
+    // A few events prove it long; then only the snapshot's own last event is read again.
+    expect(reads()).toEqual(['0', '9']);
+  });
+
+  it('remember commands: a repeat from before is told its result and writes nothing', async () => {
+    const { log, start, commands } = await given();
+    await loaded(start());
+    const cold = start();
+    for (const [i, command] of commands.entries())
+      expect(accepted(await cold.send(command))).toMatchObject({ repeated: true, revision: i });
+    const other = note('other', { commandId: commands[0]!.meta.commandId });
+    expect(refused(await start().send(other)).refusal.code).toBe('COMMAND_ID_REUSED');
+    expect(log.stream(STREAM)).toHaveLength(10);
+  });
+
+  it('are taken on by what came since, and again when that was much', async () => {
+    const { snapshots, start, entries } = await given();
+    await loaded(start());
+    const writer = start();
+    for (let i = 10; i < 15; i++) await writer.send(note(`${i}`));
+    expect(snapshots.map.get(STREAM)!.revision).toBe(9);
+    const all = [...entries, '10', '11', '12', '13', '14'];
+    expect(await loaded(start())).toEqual(all);
+    expect(snapshots.map.get(STREAM)!.revision).toBe(14);
+    expect(await loaded(start())).toEqual(all);
+  });
+
+  it('are passed over when they are of another build or another log, can’t be read, or are away', async () => {
+    const { snapshots, start, entries } = await given();
+    await loaded(start());
+    const good = snapshots.map.get(STREAM)!;
+    const wrong = { entries: ['never happened'], shut: true };
+    for (const bad of [
+      { ...good, schema: 'other', state: wrong },
+      { ...good, eventId: randomUUID(), state: wrong },
+      { ...good, revision: 99, state: wrong },
+      { ...good, commands: [['id', 'hash', 0, 'no number']] as never, state: wrong },
+    ]) {
+      snapshots.map.set(STREAM, bad);
+      expect(await loaded(start())).toEqual(entries);
+    }
+    snapshots.down = true;
+    expect(await loaded(start())).toEqual(entries);
+  });
+
+  it('have a schema that changes with the version of the state and with how events are folded', () => {
+    const schema = snapshotSchema(ledger);
+    expect(snapshotSchema({ ...ledger })).toBe(schema);
+    const others = [
+      { ...ledger, snapshot: { ...ledger.snapshot!, version: 2 } },
+      { ...ledger, evolve: (state: Ledger) => state },
+      { ...ledger, category: 'other' },
+      { ...ledger, initialState: { entries: [], shut: true } },
+    ].map(snapshotSchema);
+    expect(new Set([schema, ...others]).size).toBe(5);
+  });
+});
+
+describe.each([
+  ['without snapshots', false],
+  ['with snapshots', true],
+])('any history over any faults, %s', (_title, withSnapshots) => {
   const fault = fc.constantFrom<Fault | undefined>('ackLost', 'lost', 'late', undefined, undefined, undefined);
   const kind = fc.constantFrom('one', 'one', 'many', 'look', 'need', 'stale');
   const step = fc.record({
@@ -671,7 +765,8 @@ describe('any history over any faults', () => {
         fc.array(fault, { maxLength: 6 }),
         async (steps, plan) => {
           const { log, process, outcomes } = world();
-          const processes = [process(), process()];
+          const options = withSnapshots ? { snapshots: new MemorySnapshots(), snapshotEvery: 2 } : {};
+          const processes = [process(options), process(options)];
           const pending = [...plan];
           log.fault = () => {
             const next = pending.shift();

@@ -6,4 +6,5 @@ export * from './errors.js';
 export * from './executor.js';
 export { openEventLog, type EventLogOptions } from './kurrent-log.js';
 export { LruMap } from './lru.js';
+export { snapshotSchema, type SnapshotStore, type StreamSnapshot } from './snapshots.js';
 export * from './types.js';

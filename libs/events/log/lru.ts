@@ -31,6 +31,11 @@ export class LruMap<K, V> {
     }
   }
 
+  /** Longest unused first. */
+  entries(): [K, V][] {
+    return [...this.#map];
+  }
+
   clear(): void {
     this.#map.clear();
   }

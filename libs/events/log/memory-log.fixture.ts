@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { catalogue, type EventMetadata, type RecordedEvent } from '../catalogue/index.js';
 import { LogUnavailable } from './errors.js';
 import type { OutcomeMemory, RememberedOutcome } from './executor.js';
+import type { SnapshotStore, StreamSnapshot } from './snapshots.js';
 import type { AppendResult, EventLog, ExpectedState, LogSubscription, NewEvent } from './types.js';
 
 /** What may go wrong with one append. */
@@ -21,6 +22,8 @@ export class MemoryLog implements EventLog {
   /** Number of events of each append that was stored. */
   readonly appends: number[] = [];
   reads = 0;
+  /** First revision asked for, of each read. */
+  readonly readFrom: bigint[] = [];
   /** Every call fails while this is true. */
   down = false;
   /** Asked before each append; may write to the log itself, as another process would. */
@@ -92,6 +95,7 @@ export class MemoryLog implements EventLog {
 
   async *readStream(stream: string, { from = 0n, limit = Infinity }: { from?: bigint; limit?: number } = {}) {
     this.reads++;
+    this.readFrom.push(from);
     await turn();
     if (this.down) throw new LogUnavailable('down');
     yield* this.stream(stream).slice(Number(from)).slice(0, limit);
@@ -130,6 +134,26 @@ export class MemoryOutcomes implements OutcomeMemory {
     if (this.failing(commandId)) return Promise.reject(new Error('the memory is away'));
     const key = `${organisationId} ${commandId}`;
     if (!this.map.has(key)) this.map.set(key, outcome);
+    return Promise.resolve();
+  }
+}
+
+/** Snapshots as JSON keeps them. */
+export class MemorySnapshots implements SnapshotStore {
+  readonly map = new Map<string, StreamSnapshot>();
+  down = false;
+
+  load(stream: string, schema: string): Promise<StreamSnapshot | undefined> {
+    if (this.down) return Promise.reject(new Error('the snapshots are away'));
+    const found = this.map.get(stream);
+    return Promise.resolve(found?.schema === schema ? found : undefined);
+  }
+
+  save(snapshot: StreamSnapshot): Promise<void> {
+    if (this.down) return Promise.reject(new Error('the snapshots are away'));
+    const { state, commands, ...rest } = snapshot;
+    const kept = JSON.parse(JSON.stringify({ state, commands })) as Pick<StreamSnapshot, 'state' | 'commands'>;
+    this.map.set(snapshot.stream, { ...rest, ...kept });
     return Promise.resolve();
   }
 }
