@@ -8,16 +8,24 @@ import { GraphQLSchemaHost } from '@nestjs/graphql';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { GraphQLError } from 'graphql';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
+import {
+  auditRefusals,
+  CommandExecutor,
+  openEventLog,
+  startWithErasures,
+  type PersonCipher,
+} from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { LedgerStore, openSource } from '#libs/ledger/index.js';
 import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
-import { operatorToken, runService } from '#libs/runtime/index.js';
+import { operatorToken, publicUrl, runService } from '#libs/runtime/index.js';
 import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
 import { auditExport } from './audit/audit.http.js';
+import { Feeds } from './feeds/events.http.js';
+import { schemasRoute } from './feeds/schemas.http.js';
 import { ledgerRoute } from './ledger/ledger.http.js';
 import { mediaRoute } from './media/media.http.js';
 import { Access } from './platform/access.js';
@@ -50,6 +58,12 @@ class Expected implements ExceptionFilter<GraphQLError> {
   }
 }
 
+/** Reads the log without anybody's key: personal fields are redacted. */
+const sealed: PersonCipher = {
+  encrypt: () => Promise.reject(new Error('Nothing is written here')),
+  decrypt: () => Promise.resolve(undefined),
+};
+
 const bodyError = (code: string, message: string) => ({ errors: [{ message, extensions: { code } }] });
 
 await runService(
@@ -63,6 +77,7 @@ await runService(
       sessionAbsoluteHours: config.sessions.absoluteHours,
       onError: warn('secrets: background work failed'),
     });
+    let port = config.api.port;
     await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
     const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
     const snapshots = openSnapshots(config.databases.read, warn('snapshots of streams: connection trouble'));
@@ -75,6 +90,18 @@ await runService(
       databaseUrl: config.databases.jobs,
       redisUrl: config.redisUrl,
       onError: warn('jobs: connection trouble'),
+    });
+    const sealedLog = openEventLog({ url: config.eventStoreUrl, cipher: sealed, logger });
+    const feeds = new Feeds({
+      log,
+      sealedLog,
+      store,
+      access,
+      secrets,
+      publicUrl: () => publicUrl(config, port),
+      onError: warn('feed: will try again'),
+      heartbeatMs: config.feeds.heartbeatSeconds * 1000,
+      stalledMs: config.feeds.heartbeatSeconds * 4000,
     });
     const ledger = await LedgerStore.open(config.databases.secrets, warn('ledger: connection trouble'));
     const source = openSource(config.eventStoreUrl);
@@ -160,6 +187,8 @@ await runService(
     });
     app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
     app.use('/audit', auditExport({ log, store, access, secrets, retentionDays: config.audit.retentionDays }));
+    app.use('/events', feeds.handler);
+    app.use(schemasRoute());
     app.use(
       '/ledger',
       ledgerRoute({ ledger, source, access, secrets, operatorToken: operatorToken(config.keys.master) }),
@@ -202,6 +231,7 @@ await runService(
     edge.schema = app.get(GraphQLSchemaHost).schema;
     const server = await app.listen(config.api.port, config.api.host);
     const address = server.address() as { port: number };
+    port = address.port;
     logger.info({ host: config.api.host, port: address.port }, 'serving');
     return {
       ready: { port: address.port },
@@ -209,11 +239,13 @@ await runService(
       async stop() {
         clearInterval(sweep);
         edge.close();
+        await feeds.close();
         await changes.close();
         server.closeIdleConnections();
         await app.close();
         await jobs.close();
         await source.close();
+        await sealedLog.close();
         await ledger.close();
         await log.close();
         await snapshots.close();

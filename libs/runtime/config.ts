@@ -52,6 +52,7 @@ export interface Settings {
   sessions: { idleMinutes: number; absoluteHours: number };
   /** Null shows the whole audit trail. */
   audit: { retentionDays: number | null };
+  feeds: { heartbeatSeconds: number };
   ledger: {
     /** Signer key; undefined: in the file, or generated in the home. */
     key: string | undefined;
@@ -159,6 +160,7 @@ function toSettings(v: Variables): Settings {
     },
     sessions: { idleMinutes: v.SESSION_IDLE_MINUTES, absoluteHours: v.SESSION_ABSOLUTE_HOURS },
     audit: { retentionDays: v.AUDIT_RETENTION_DAYS ?? null },
+    feeds: { heartbeatSeconds: v.FEED_HEARTBEAT_SECONDS },
     ledger: {
       key: v.LEDGER_KEY,
       keyFile: v.LEDGER_KEY_FILE,

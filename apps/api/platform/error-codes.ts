@@ -24,6 +24,10 @@ export const API_ERRORS = {
   TRANSCODE_FAILED: 'The review copies could not be made; the reason is ffmpeg’s own.',
   SETUP_TOKEN_INVALID: 'The setup token is wrong or was used.',
   PROJECTION_BEHIND: 'The read models have not reached the position asked for in time; ask again.',
+  NOT_PROVABLE: 'The ledger has no such event, or the log has it no more or altered.',
+  POSITION_UNKNOWN: 'The position lies after the end of the log: it is of another store, or made up.',
+  TOO_MANY_FEEDS: 'One person has at most so many feeds open at a time; close one first.',
+  LEDGER_BEHIND: 'No checkpoint of the ledger was signed in time; the workers sign.',
   LOG_UNAVAILABLE:
     'The event log cannot be reached right now. Whether a command was written is unknown: repeat it with the same id.',
   MEDIA_FORBIDDEN: 'The signed URL is right, but its bearer may not see this any more, or not download originals.',

@@ -46,6 +46,10 @@ export const PERMISSIONS = {
   'transcode.record': SYSTEM,
   'transcode.retry': [...MAKERS, ...SYSTEM],
   'audit.read': ['ADMINISTRATOR'],
+  /** Follow events as they happen; which ones, the permissions and ties of each decide. */
+  'feed.read': [...PERSONS, ...SYSTEM],
+  /** Take a range of events away at once. */
+  'feed.export': MANAGERS,
   /** What became of one thing: who changed what, its state at any moment. */
   'history.read': MANAGERS,
   /** Whole read models as of a moment: they are built for it. */

@@ -5,12 +5,15 @@ import { auditEvents } from './platform.js';
 import { deliverableEvents, pipelineTemplateEvents, projectEvents } from './production.js';
 import { versionEvents, versionMediaEvents, versionStackEvents } from './review.js';
 
+export * from './asyncapi.js';
 export * from './common.js';
+export * from './compatibility.js';
 export * from './decider.js';
 export * from './define.js';
 export * from './document.js';
 export * from './envelope.js';
 export * from './identity.js';
+export * from './json-schema.js';
 export * from './platform.js';
 export * from './production.js';
 export * from './review.js';
