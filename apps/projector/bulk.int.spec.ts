@@ -13,15 +13,19 @@ import {
 } from '#libs/read-models/index.js';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
 import { Bulk } from './bulk.js';
+import { Session } from './session.js';
 import { uid } from './story.fixture.js';
 
 let database: TestDatabase;
 let pool: Pool;
+let session: Session;
 beforeAll(async () => {
   database = await testDatabase();
   pool = createPool(database.url, { max: 4 });
+  session = await Session.open(database.url, 'bulk');
 });
 afterAll(async () => {
+  await session.close();
   await pool.end();
   await database.drop();
 });
@@ -78,27 +82,31 @@ function collect(bulk: Bulk, op: Op): void {
 
 it('leaves the rows that applying the changes one by one leaves, wherever it is flushed', async () => {
   const together = scratchCopy(identity, 'together');
+  const copied = scratchCopy(identity, 'copied');
   const single = scratchCopy(identity, 'single');
-  for (const model of [together, single]) await ensureReadModel(pool, model);
+  for (const model of [together, copied, single]) await ensureReadModel(pool, model);
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(arbitraryOp, fc.boolean()), { minLength: 1, maxLength: 30 }), async (made) => {
       const flushes = new Map(made);
       const ops = legal(made.map(([op]) => op));
       for (const [model, flushAfter] of [
         [together, (op: Op) => flushes.get(op) === true],
+        [copied, (op: Op) => flushes.get(op) === true],
         [single, () => true],
       ] as const) {
         await pool.query(`TRUNCATE ${model.schema}.organisation CASCADE`);
-        const bulk = new Bulk(model.schema, model.entities);
+        const bulk = new Bulk(model.schema, model.entities, { copy: model === copied });
         bulk.insert(OrganisationRow, organisation(uid('org')));
         for (const op of ops) {
           collect(bulk, op);
-          if (flushAfter(op)) await bulk.flush(pool);
+          if (flushAfter(op)) await bulk.flush(session);
         }
-        await bulk.flush(pool);
+        await bulk.flush(session);
         expect(bulk.empty).toBe(true);
       }
-      expect(await digestReadModels(pool, [together])).toEqual(await digestReadModels(pool, [single]));
+      const clean = await digestReadModels(pool, [single]);
+      expect(await digestReadModels(pool, [together])).toEqual(clean);
+      expect(await digestReadModels(pool, [copied])).toEqual(clean);
     }),
     { numRuns: 40 },
   );
@@ -139,7 +147,7 @@ it('writes one statement for each kind of change, parents before children and ch
     position: '1',
     addedAt: at,
   });
-  await expect(members.flush(pool)).rejects.toMatchObject({ code: '23503' });
+  await expect(members.flush(session)).rejects.toMatchObject({ code: '23503' });
   expect(() => members.insert(ProjectRow, {} as never)).not.toThrow();
 });
 
@@ -148,20 +156,41 @@ it.each([
   ['not a null', 'NULL'],
   ['empty', ''],
   ['emoji and line ends', 'a🎬b\r\n\tc'],
+  ['what ends a copy', '\\.'],
+  ['what is null in a copy', '\\N'],
 ])('keeps %s as it is', async (_, name) => {
   await ensureReadModel(pool, identity);
-  const bulk = new Bulk(identity.schema, identity.entities);
-  await pool.query('TRUNCATE identity_v1.organisation CASCADE');
-  bulk.insert(OrganisationRow, organisation(uid('o2'), name));
-  await bulk.flush(pool);
-  expect((await pool.query('SELECT name FROM identity_v1.organisation')).rows).toEqual([{ name }]);
+  for (const copy of [false, true]) {
+    const bulk = new Bulk(identity.schema, identity.entities, { copy });
+    await pool.query('TRUNCATE identity_v1.organisation CASCADE');
+    bulk.insert(OrganisationRow, organisation(uid('o2'), name));
+    await bulk.flush(session);
+    expect((await pool.query('SELECT name FROM identity_v1.organisation')).rows).toEqual([{ name }]);
+  }
 });
 
-it('replaces what Postgres can not hold, in text and inside JSON', async () => {
-  const bulk = new Bulk(identity.schema, identity.entities);
+it('takes rows back that are text for a copy already', async () => {
+  await ensureReadModel(pool, identity);
+  await pool.query('TRUNCATE identity_v1.organisation CASCADE');
+  const bulk = new Bulk(identity.schema, identity.entities, { copy: true });
+  const id = (i: number) => uid(`c${i}`);
+  for (let i = 0; i < 300; i++) bulk.insert(OrganisationRow, organisation(id(i), `studio ${i}`));
+  for (let i = 0; i < 300; i += 3) bulk.delete(OrganisationRow, { id: id(i) });
+  for (let i = 0; i < 300; i += 6) bulk.insert(OrganisationRow, organisation(id(i), `again ${i}`));
+  bulk.update(OrganisationRow, { id: id(1) }, { name: 'changed' });
+  await bulk.flush(session);
+  const { rows } = await pool.query<{ id: string; name: string }>('SELECT id, name FROM identity_v1.organisation');
+  const expected = Array.from({ length: 300 }, (_, i) => i)
+    .filter((i) => i % 3 !== 0 || i % 6 === 0)
+    .map((i) => [id(i), i === 1 ? 'changed' : i % 6 === 0 ? `again ${i}` : `studio ${i}`]);
+  expect(Object.fromEntries(rows.map(({ id: key, name }) => [key, name]))).toEqual(Object.fromEntries(expected));
+});
+
+it.each([false, true])('replaces what Postgres can not hold, copying %s', async (copy) => {
+  const bulk = new Bulk(identity.schema, identity.entities, { copy });
   await pool.query('TRUNCATE identity_v1.organisation CASCADE');
   bulk.insert(OrganisationRow, organisation(uid('o3'), 'nul \0 half \ud83c pair 🎬'));
-  await bulk.flush(pool);
+  await bulk.flush(session);
   expect((await pool.query('SELECT name FROM identity_v1.organisation')).rows).toEqual([
     { name: 'nul \ufffd half \ufffd pair 🎬' },
   ]);
@@ -173,7 +202,7 @@ describe('refuses, rather than ignores,', () => {
     await ensureReadModel(pool, identity);
     const changes = bulk();
     changes.update(UserRow, { id: uid('nobod') }, { active: false });
-    await expect(changes.flush(pool)).rejects.toMatchObject({ code: 'ROW_MISMATCH' });
+    await expect(changes.flush(session)).rejects.toMatchObject({ code: 'ROW_MISMATCH' });
   });
   it('a second insert of a row', () => {
     const changes = bulk();

@@ -1,10 +1,17 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
+import { CopyText } from './copy.js';
 import { type EntityClass, type Row, type Table, type TableColumn, tableOf } from '#libs/read-models/index.js';
 
 /** What a statement needs of a connection. */
 export interface Queryable {
   query(query: pg.QueryConfig): Promise<{ rowCount: number | null }>;
+}
+
+/** What many new rows need of it: COPY, cheaper than inserting, and dearer for a few. */
+export interface Copyable extends Queryable {
+  /** @param messages from {@link CopyText} */
+  copy(text: string, messages: readonly Buffer[]): Promise<void>;
 }
 
 type Value = unknown;
@@ -13,16 +20,37 @@ type Key<T> = Partial<Row<T>>;
 /** Columns that can be counted up and down. */
 type Counters<T> = { [K in keyof Row<T> as Row<T>[K] extends number ? K : never]?: number };
 
-/** What is to become of one row. `insert` and `replace` hold all of it. */
+interface Changes {
+  readonly key: Values;
+  readonly set: Values;
+  readonly add: Record<string, number>;
+}
+
+/** What is to become of one row. `row` is all of it; `line` is where its text stands in the table's COPY. */
 type Pending =
-  | { kind: 'insert'; row: Values }
-  | { kind: 'replace'; row: Values }
-  | { kind: 'update'; key: Values; set: Values; add: Record<string, number> }
-  | { kind: 'delete'; key: Values };
+  | { readonly kind: 'insert'; readonly row: Values; readonly replaces: boolean }
+  | { readonly kind: 'copy'; readonly line: number; readonly replaces: boolean; changes: Changes | undefined }
+  | ({ readonly kind: 'update' } & Changes)
+  | { readonly kind: 'delete'; readonly key: Values };
+
+interface Collected {
+  readonly table: Table;
+  readonly rows: Map<string, Pending>;
+  /** New rows of a bulk that copies. */
+  copy: CopyText;
+}
 
 /** The rows are not as the events before should have left them: an event was skipped, or written twice. */
 export class RowMismatch extends Error {
   readonly code = 'ROW_MISMATCH';
+}
+
+export interface BulkOptions {
+  /**
+   * For many new rows: each becomes text for COPY at once, and is no object that has to live until the rows are written.
+   * Changes to such a row are written as an update after it. The connection must be able to copy.
+   */
+  readonly copy?: boolean;
 }
 
 /**
@@ -35,23 +63,29 @@ export class RowMismatch extends Error {
  */
 export class Bulk {
   readonly #schema: string;
-  readonly #tables: readonly Table[];
-  readonly #pending = new Map<EntityClass, Map<string, Pending>>();
+  readonly #copy: boolean;
+  readonly #collected: readonly Collected[];
+  readonly #byEntity = new Map<EntityClass, Collected>();
   readonly #later: { text: string; values: Value[] }[] = [];
 
   /** @param entities parents before children, as foreign keys go */
-  constructor(schema: string, entities: readonly EntityClass[]) {
+  constructor(schema: string, entities: readonly EntityClass[], { copy = false }: BulkOptions = {}) {
     this.#schema = schema;
-    this.#tables = entities.map(tableOf);
-    for (const entity of entities) this.#pending.set(entity, new Map());
+    this.#copy = copy;
+    this.#collected = entities.map((entity) => ({ table: tableOf(entity), rows: new Map(), copy: new CopyText() }));
+    entities.forEach((entity, index) => this.#byEntity.set(entity, this.#collected[index]!));
   }
 
+  /** The row is the bulk's from then on: later changes are made to it. */
   insert<T extends object>(entity: EntityClass<T>, row: Row<T>): void {
-    const { rows, id } = this.#find(entity, row as Values);
+    const collected = this.#of(entity);
+    const { rows, table, copy } = collected;
+    const id = idOf(table, row as Values);
     const before = rows.get(id);
-    if (!before) rows.set(id, { kind: 'insert', row: { ...(row as Values) } });
-    else if (before.kind === 'delete') rows.set(id, { kind: 'replace', row: { ...(row as Values) } });
-    else throw new RowMismatch(`${tableOf(entity).name} has the row ${id} already`);
+    if (before && before.kind !== 'delete') throw new RowMismatch(`${table.name} has the row ${id} already`);
+    const replaces = before !== undefined;
+    if (!this.#copy) rows.set(id, { kind: 'insert', row: row as Values, replaces });
+    else rows.set(id, { kind: 'copy', line: copy.add(lineOf(table, row as Values)), replaces, changes: undefined });
   }
 
   /** `add` counts up or down on what `set` and earlier changes left. */
@@ -61,31 +95,38 @@ export class Bulk {
     set: Partial<Row<T>>,
     add: Counters<T> = {} as Counters<T>,
   ): void {
-    const { rows, id, table } = this.#find(entity, key as Values);
+    const { rows, table } = this.#of(entity);
+    const id = idOf(table, key as Values);
     const before = rows.get(id);
-    if (before?.kind === 'delete') throw new RowMismatch(`${table.name} has no row ${id} any more`);
-    if (!before) {
-      const set_ = { ...(set as Values) };
-      const counts: Record<string, number> = {};
-      for (const [column, n] of Object.entries(add as Record<string, number>))
-        if (column in set_) set_[column] = (set_[column] as number) + n;
-        else counts[column] = n;
-      rows.set(id, { kind: 'update', key: keyOf(table, key as Values), set: set_, add: counts });
-      return;
+    switch (before?.kind) {
+      case 'delete':
+        throw new RowMismatch(`${table.name} has no row ${id} any more`);
+      case 'insert': {
+        const { row } = before;
+        Object.assign(row, set);
+        for (const column in add) row[column] = (row[column] as number) + (add as Record<string, number>)[column]!;
+        return;
+      }
+      case 'update':
+        return merge(before, set, add);
+      case 'copy':
+        if (before.changes) merge(before.changes, set, add);
+        else merge((before.changes = { key: keyOf(table, key as Values), set: {}, add: {} }), set, add);
+        return;
+      default: {
+        const change = { kind: 'update', key: keyOf(table, key as Values), set: {}, add: {} } as const;
+        merge(change, set, add);
+        rows.set(id, change);
+      }
     }
-    const target = before.kind === 'update' ? before.set : before.row;
-    for (const [column, value] of Object.entries(set)) {
-      target[column] = value;
-      if (before.kind === 'update') delete before.add[column];
-    }
-    for (const [column, n] of Object.entries(add as Record<string, number>))
-      if (before.kind !== 'update' || column in target) target[column] = (target[column] as number) + n;
-      else before.add[column] = (before.add[column] ?? 0) + n;
   }
 
   delete<T extends object>(entity: EntityClass<T>, key: Key<T>): void {
-    const { rows, id, table } = this.#find(entity, key as Values);
-    if (rows.get(id)?.kind === 'insert') rows.delete(id);
+    const { rows, table, copy } = this.#of(entity);
+    const id = idOf(table, key as Values);
+    const before = rows.get(id);
+    if (before?.kind === 'copy') copy.remove(before.line);
+    if ((before?.kind === 'copy' || before?.kind === 'insert') && !before.replaces) rows.delete(id);
     else rows.set(id, { kind: 'delete', key: keyOf(table, key as Values) });
   }
 
@@ -96,35 +137,43 @@ export class Bulk {
 
   /** Nothing is waiting to be written. */
   get empty(): boolean {
-    return this.#later.length === 0 && [...this.#pending.values()].every((rows) => rows.size === 0);
+    return this.#later.length === 0 && this.#collected.every(({ rows }) => rows.size === 0);
   }
 
-  /** Writes everything that was collected. */
-  async flush(connection: Queryable): Promise<void> {
-    for (const table of this.#tables.toReversed()) {
+  /** Writes everything that was collected. Statements follow each other without waiting for the answers in between. */
+  async flush(connection: Queryable | Copyable): Promise<void> {
+    const statements: Promise<unknown>[] = [];
+    for (const { table, rows } of this.#collected.toReversed()) {
       const keys: Values[] = [];
-      for (const change of this.#of(table).values())
+      for (const [id, change] of rows)
         if (change.kind === 'delete') keys.push(change.key);
-        else if (change.kind === 'replace') keys.push(keyOf(table, change.row));
-      if (keys.length > 0) await this.#run(connection, this.#deleteText(table), toArrays(keys, table.primaryKey));
+        else if (change.kind === 'insert' && change.replaces) keys.push(keyOf(table, change.row));
+        else if (change.kind === 'copy' && change.replaces) keys.push(keyFrom(table, id));
+      if (keys.length > 0) statements.push(run(connection, this.#deleteText(table), toArrays(keys, table.primaryKey)));
     }
-    for (const table of this.#tables) {
-      const rows: Values[] = [];
-      for (const change of this.#of(table).values())
-        if (change.kind === 'insert' || change.kind === 'replace') rows.push(change.row);
-      if (rows.length > 0) await this.#run(connection, this.#insertText(table), toArrays(rows, table.columns));
+    for (const collected of this.#collected) {
+      const { table, rows } = collected;
+      const messages = collected.copy.messages();
+      if (messages.length > 0) statements.push((connection as Copyable).copy(this.#copyText(table), messages));
+      collected.copy = new CopyText();
+      const inserted: Values[] = [];
+      for (const change of rows.values()) if (change.kind === 'insert') inserted.push(change.row);
+      if (inserted.length > 0)
+        statements.push(run(connection, this.#insertText(table), toArrays(inserted, table.columns)));
     }
-    for (const table of this.#tables) await this.#flushUpdates(connection, table);
-    for (const rows of this.#pending.values()) rows.clear();
-    for (const { text, values } of this.#later) await connection.query(prepared(text, values));
+    for (const { table, rows } of this.#collected) statements.push(...this.#updates(connection, table, rows.values()));
+    for (const { rows } of this.#collected) rows.clear();
+    for (const { text, values } of this.#later) statements.push(connection.query(prepared(text, values)));
     this.#later.length = 0;
+    await allDone(statements);
   }
 
-  async #flushUpdates(connection: Queryable, table: Table): Promise<void> {
+  #updates(connection: Queryable, table: Table, rows: Iterable<Pending>): Promise<void>[] {
     // One statement for all rows in which the same columns change.
-    const groups = new Map<string, Extract<Pending, { kind: 'update' }>[]>();
-    for (const change of this.#of(table).values()) {
-      if (change.kind !== 'update') continue;
+    const groups = new Map<string, Changes[]>();
+    for (const row of rows) {
+      const change = row.kind === 'update' ? row : row.kind === 'copy' ? row.changes : undefined;
+      if (!change) continue;
       const set = Object.keys(change.set).sort();
       const add = Object.keys(change.add).sort();
       if (set.length + add.length === 0) continue;
@@ -133,14 +182,14 @@ export class Bulk {
       if (group) group.push(change);
       else groups.set(signature, [change]);
     }
-    for (const changes of groups.values()) {
+    return [...groups.values()].map(async (changes) => {
       const set = columnsOf(table, Object.keys(changes[0]!.set));
       const add = columnsOf(table, Object.keys(changes[0]!.add));
       const arrays = toArrays(
         changes.map((change) => ({ ...change.key, ...change.set, ...change.add })),
         [...table.primaryKey, ...set, ...add],
       );
-      const written = await this.#run(connection, this.#updateText(table, set, add), arrays);
+      const written = await run(connection, this.#updateText(table, set, add), arrays);
       if (written !== changes.length)
         throw new RowMismatch(
           `${changes.length - written} of ${changes.length} rows to update are not in ${table.name}, among ${changes
@@ -148,27 +197,13 @@ export class Bulk {
             .map(({ key }) => Object.values(key).join(' '))
             .join(', ')}`,
         );
-    }
+    });
   }
 
-  async #run(connection: Queryable, text: string, arrays: string[]): Promise<number> {
-    const { rowCount } = await connection.query(prepared(text, arrays));
-    return rowCount ?? 0;
-  }
-
-  #of(table: Table): Map<string, Pending> {
-    return this.#pending.get(table.entity)!;
-  }
-
-  #find(entity: EntityClass, values: Values): { rows: Map<string, Pending>; id: string; table: Table } {
-    const rows = this.#pending.get(entity);
-    if (!rows) throw new TypeError(`${entity.name} is not a table of this read model`);
-    const table = tableOf(entity);
-    const id =
-      table.primaryKey.length === 1
-        ? String(values[table.primaryKey[0]!.property])
-        : table.primaryKey.map(({ property }) => String(values[property])).join(' ');
-    return { rows, id, table };
+  #of(entity: EntityClass): Collected {
+    const collected = this.#byEntity.get(entity);
+    if (!collected) throw new TypeError(`${entity.name} is not a table of this read model`);
+    return collected;
   }
 
   #name(table: Table): string {
@@ -178,6 +213,10 @@ export class Bulk {
   #insertText(table: Table): string {
     const columns = table.columns.map(quote).join(', ');
     return `INSERT INTO ${this.#name(table)} (${columns}) SELECT * FROM ${recordset(table.columns)}`;
+  }
+
+  #copyText(table: Table): string {
+    return `COPY ${this.#name(table)} (${table.columns.map(quote).join(', ')}) FROM STDIN`;
   }
 
   #deleteText(table: Table): string {
@@ -195,6 +234,36 @@ export class Bulk {
       ...add,
     ])} WHERE ${matching(table)}`;
   }
+}
+
+function merge({ set, add }: Changes, setting: object, adding: object): void {
+  for (const column in setting) {
+    set[column] = (setting as Values)[column];
+    if (column in add) delete add[column];
+  }
+  for (const column in adding) {
+    const n = (adding as Record<string, number>)[column]!;
+    if (column in set) set[column] = (set[column] as number) + n;
+    else add[column] = (add[column] ?? 0) + n;
+  }
+}
+
+const idOf = ({ primaryKey }: Table, values: Values): string =>
+  primaryKey.length === 1
+    ? String(values[primaryKey[0]!.property])
+    : primaryKey.map(({ property }) => String(values[property])).join(' ');
+/** Keys are ids and numbers: there is no space in them. */
+const keyFrom = ({ primaryKey }: Table, id: string): Values =>
+  Object.fromEntries(id.split(' ').map((part, index) => [primaryKey[index]!.property, part]));
+
+async function run(connection: Queryable, text: string, arrays: string[]): Promise<number> {
+  const { rowCount } = await connection.query(prepared(text, arrays));
+  return rowCount ?? 0;
+}
+
+/** Waits for all of them, and throws what went wrong first: in a failed transaction the others fail of themselves. */
+async function allDone(statements: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(statements)) if (result.status === 'rejected') throw result.reason;
 }
 
 const quote = ({ name }: TableColumn): string => pg.escapeIdentifier(name);
@@ -237,29 +306,66 @@ function jsonText(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) => (typeof part === 'string' ? storable(part) : part));
 }
 
-function literal(type: string, value: unknown): string {
-  if (value === null || value === undefined) return 'NULL';
-  switch (type) {
-    case 'text':
-      return quoted(value as string);
-    case 'jsonb':
-      return quoted(jsonText(value));
-    case 'timestamptz':
-      return (value as Date).toISOString();
-    case 'uuid[]':
-      return quoted(`{${(value as string[]).join(',')}}`);
-    default:
-      return String(value);
-  }
-}
+type Encode = (value: unknown) => string;
+
+/** Text of a value that is not null, as Postgres' input functions take it; the container's quoting comes on top. */
+const encoders: Readonly<Record<string, Encode>> = {
+  text: (value) => value as string,
+  jsonb: jsonText,
+  timestamptz: (value) => (typeof value === 'string' ? value : (value as Date).toISOString()),
+  'uuid[]': (value) => `{${(value as string[]).join(',')}}`,
+};
+const encoderOf = ({ type }: TableColumn): Encode => encoders[type] ?? String;
+/** Types whose text may hold what needs quoting in an array literal. */
+const QUOTED = new Set(['text', 'jsonb', 'uuid[]']);
 
 /** One Postgres array literal for each column. */
 export function toArrays(rows: readonly Values[], columns: readonly TableColumn[]): string[] {
-  return columns.map(({ property, type }) => {
+  return columns.map((column) => {
+    const { property } = column;
+    const encode = encoderOf(column);
+    const element: Encode = QUOTED.has(column.type) ? (value) => quoted(encode(value)) : encode;
     let out = '{';
-    for (let i = 0; i < rows.length; i++) out += (i === 0 ? '' : ',') + literal(type, rows[i]![property]);
+    for (let i = 0; i < rows.length; i++) {
+      const value = rows[i]![property];
+      if (i > 0) out += ',';
+      out += value === null || value === undefined ? 'NULL' : element(value);
+    }
     return out + '}';
   });
+}
+
+const COPY_ESCAPES: Readonly<Record<string, string>> = {
+  '\\': '\\\\',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\0': '\uFFFD',
+};
+const copied = (text: string): string =>
+  /[\\\n\r\t\0]/.test(text) ? text.replace(/[\\\n\r\t\0]/g, (found) => COPY_ESCAPES[found]!) : text;
+
+const fieldsOf = new WeakMap<Table, { readonly property: string; readonly field: Encode }[]>();
+
+/** A row in the text format of COPY, without the newline. */
+function lineOf(table: Table, row: Values): string {
+  let fields = fieldsOf.get(table);
+  if (!fields) {
+    fields = table.columns.map((column) => {
+      const encode = encoderOf(column);
+      const escaped = column.type === 'text' || column.type === 'jsonb';
+      return { property: column.property, field: escaped ? (value) => copied(encode(value)) : encode };
+    });
+    fieldsOf.set(table, fields);
+  }
+  const texts = new Array<string>(fields.length);
+  for (let i = 0; i < fields.length; i++) {
+    const { property, field } = fields[i]!;
+    const value = row[property];
+    texts[i] = value === null || value === undefined ? '\\N' : field(value);
+  }
+  // A joined string is flat; one made by appending would keep all of its parts alive.
+  return texts.join('\t');
 }
 
 const names = new Map<string, string>();

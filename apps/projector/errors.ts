@@ -11,6 +11,14 @@ export class CheckpointMoved extends Error {
   }
 }
 
+/** Another runner took the projection over while this one was away. Nothing was written; it stands by. */
+export class Superseded extends Error {
+  readonly code = 'SUPERSEDED';
+  constructor(model: ReadModel) {
+    super(`Another projector has taken over ${titled(model)}`);
+  }
+}
+
 /** A handler, or the database, does not take an event, however often it is tried. Everything before it is written. */
 export class EventFailed extends Error {
   readonly code = 'EVENT_FAILED';

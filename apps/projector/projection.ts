@@ -28,6 +28,11 @@ export interface BatchHandlers {
  */
 export interface Projection {
   readonly model: ReadModel;
+  /**
+   * What becomes of later events of a stream in which one is parked: they wait for it (default), or go on when no row
+   * depends on an earlier event.
+   */
+  readonly afterParked?: 'wait' | 'goOn';
   begin(context: BatchContext): BatchHandlers;
 }
 
@@ -40,6 +45,7 @@ export const categoryOf = (stream: string): string => {
 /** Applies events to a projection's bulk, in order. */
 export async function applyEvents(handlers: BatchHandlers, events: readonly RecordedEvent[]): Promise<void> {
   for (const event of events) {
+    if (event.unreadable) throw event.unreadable;
     const handler = handlers.on[event.type as AnyEvent['type']] as
       ((event: RecordedEvent) => void | Promise<void>) | undefined;
     const waiting = handler?.(event);

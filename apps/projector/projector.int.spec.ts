@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import { createPool, Listener, type Pool } from '#libs/postgres/index.js';
 import { digestReadModels, PROJECTION_CHANNEL, readCheckpoint } from '#libs/read-models/index.js';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
-import type { Projection } from './projection.js';
-import { identity, PROJECTIONS, review } from './projections/index.js';
+import type { Handlers, Projection } from './projection.js';
+import { feed, identity, PROJECTIONS, review } from './projections/index.js';
+import { listParked, retryParked, skipParked } from './parking.js';
 import { type Projector, startProjector } from './projector.js';
 import { rebuild, verifyReadModels } from './rebuild.js';
 import { Session } from './session.js';
@@ -146,14 +148,21 @@ it('stops loudly when somebody else moved its checkpoint, and writes nothing', a
   expect(await users()).toBe(0);
 });
 
-it('fences a second writer by compare-and-swap even without the lock', async () => {
+it('fences off a second writer by epoch and compare-and-swap even without the lock', async () => {
   const projector = start([identity]);
   await projector.leads();
-  const intruder = await Session.open(database.url, identity.model);
+  const intruder = await Session.open(database.url, 'intruder');
+  const durable = { durable: true };
   try {
-    expect(await intruder.tryLock()).toBe(false);
-    await expect(intruder.transaction(5n, 6n, true, undefined)).rejects.toMatchObject({ code: 'CHECKPOINT_MOVED' });
-    const work = intruder.transaction(null, 6n, true, () => Promise.reject(new Error('handler')));
+    expect(await intruder.tryLock(identity.model)).toBe(false);
+    const claim = { model: identity.model, epoch: 1n, position: null };
+    await expect(intruder.transaction([{ ...claim, position: 5n }], 6n, durable)).rejects.toMatchObject({
+      code: 'CHECKPOINT_MOVED',
+    });
+    await expect(intruder.transaction([{ ...claim, epoch: 0n }], 6n, durable)).rejects.toMatchObject({
+      code: 'SUPERSEDED',
+    });
+    const work = intruder.transaction([claim], 6n, durable, () => Promise.reject(new Error('handler')));
     await expect(work).rejects.toThrow('handler');
     expect(await readCheckpoint(pool, identity.model)).toBeNull();
   } finally {
@@ -177,22 +186,134 @@ it('has one runner per projection; the other stands by and takes over', async ()
   expect(state(second, 'identity').events).toBe(1);
 });
 
-it('names an event it can not process, after writing what came before; the other projections go on', async () => {
+/** Handlers that refuse what they are told to. */
+const refusing = (projection: Projection, refused: Set<string>): Projection => ({
+  ...projection,
+  begin: (context) => {
+    const { on, end } = projection.begin(context);
+    const guarded = Object.entries(on).map(([type, handler]) => [
+      type,
+      (event: RecordedEvent) => {
+        if (refused.has(event.id)) throw new Error('a poisoned event');
+        return (handler as (event: RecordedEvent) => void | Promise<void>)(event);
+      },
+    ]);
+    return { on: Object.fromEntries(guarded) as Handlers, end };
+  },
+});
+
+it('parks an event it can not process; what follows in its stream waits, everything else goes on', async () => {
   log.write(happened('OrganisationCreated'));
-  const projector = start([identity, review], 50);
+  const refused = new Set<string>();
+  const projector = start([refusing(identity, refused), review, refusing(feed, refused)], 50);
   await projector.reached(log.last);
-  const good = [1, 2, 3, 4, 5].map(person);
-  log.write(...good, happened('UserRoleChanged', { userId: uid('ghost') }), person(6));
-  await expect(projector.reached(log.last)).rejects.toMatchObject({
-    code: 'EVENT_FAILED',
-    event: { type: 'UserRoleChanged', position: log.events.at(-2)!.position },
-    message: expect.stringContaining(`0@user-${uid('ghost')}`),
-  });
+  const poisoned = person(3);
+  refused.add(poisoned.event.id);
+  log.write(person(1), person(2), poisoned, person(4), happened('DeliverableCreated'));
+  const later = log.write(happened('UserRoleChanged', { userId: uid('n3'), to: 'PRODUCER' }), person(5));
+  await projector.reached(log.last);
+  expect(await users()).toBe(4);
+  const { position } = log.events.find(({ id }) => id === poisoned.event.id)!;
+  const parked = await listParked(pool, { projection: 'identity' });
+  expect(parked).toMatchObject([
+    { state: 'PARKED', position, eventId: poisoned.event.id, eventType: 'UserRegistered', revision: 0, attempts: 3 },
+    { state: 'WAITING', eventType: 'UserRoleChanged', revision: 1, error: null },
+  ]);
+  expect(parked[0]!.error).toMatch(/UserRegistered .*0@user-.*a poisoned event/);
+  // The feed lets later events of the stream go on.
+  expect(await listParked(pool, { projection: 'feed' })).toMatchObject([{ state: 'PARKED', position }]);
+  expect(await readCheckpoint(pool, identity.model)).toBe(later);
+
+  // A new runner knows of it; a retry of what is still poisoned changes nothing but the count.
+  await stop(projector);
+  const again = start([refusing(identity, refused), review, refusing(feed, refused)], 50);
+  log.write(happened('UserRoleChanged', { userId: uid('n3'), from: 'PRODUCER', to: 'ADMINISTRATOR' }));
+  await again.reached(log.last);
+  expect(await listParked(pool, { projection: 'identity', states: ['WAITING'] })).toHaveLength(2);
+  expect(await retryParked(pool, 'identity', position)).toBeUndefined();
+  await until(
+    async () => (await listParked(pool, { projection: 'identity' }))[0]!.attempts === 4,
+    'the attempt in vain',
+  );
+  refused.clear();
+  for (const name of ['identity', 'feed']) expect(await retryParked(pool, name, position)).toBeUndefined();
+  await until(async () => (await listParked(pool)).length === 0, 'the retry');
   expect(await users()).toBe(5);
-  expect(await readCheckpoint(pool, identity.model)).toBe(log.events.at(-3)!.position);
-  log.write(happened('DeliverableCreated'));
-  await until(() => state(projector, 'review').position === log.last, 'the other projection');
-  expect(state(projector, 'identity').state).toBe('failed');
+  await again.reached(log.last);
+  await stop(again);
+  expect(await verifyReadModels({ log, url: database.url, projections: [identity, review, feed] })).toMatchObject({
+    equal: true,
+  });
+});
+
+it('skips a parked event with a reason, here and in a rebuild; an event of a newer build is parked too', async () => {
+  log.write(happened('OrganisationCreated'));
+  const projector = start([identity, feed]);
+  await projector.reached(log.last);
+  log.write(person(1));
+  await projector.reached(log.last);
+  // As a newer build would have written it.
+  const unreadable = new Error('UserRegistered version 9 was written by a newer Picturelock');
+  log.write(person(2));
+  Object.assign(log.events.at(-1)!, { unreadable, data: undefined });
+  const newer = log.last;
+  log.write(person(3));
+  await projector.reached(log.last);
+  expect(await users()).toBe(2);
+  expect(await listParked(pool, { projection: 'identity' })).toMatchObject([
+    { position: newer, error: expect.stringContaining('newer Picturelock') },
+  ]);
+
+  await stop(projector);
+  // A rebuild parks nothing: it stops, and says at what.
+  await expect(rebuild({ log, url: database.url, projections: [identity] })).rejects.toMatchObject({
+    code: 'EVENT_FAILED',
+    event: { position: newer },
+  });
+  expect(await listParked(pool, { projection: 'identity' })).toMatchObject([{ state: 'STOPPED', position: newer }]);
+  expect(await skipParked(pool, 'identity', newer, ' ')).toMatchObject({ code: 'INVALID_INPUT' });
+  expect(await skipParked(pool, 'identity', 1n, 'why not')).toMatchObject({ code: 'NOT_PARKED' });
+  expect(await skipParked(pool, 'identity', newer, 'never ours')).toBeUndefined();
+  await rebuild({ log, url: database.url, projections: [identity] });
+  expect(await users()).toBe(2);
+  expect(await listParked(pool, { projection: 'identity' })).toMatchObject([
+    { state: 'SKIPPED', position: newer, reason: 'never ours' },
+  ]);
+});
+
+it('goes on without a restart once what stopped a rebuild is skipped', async () => {
+  log.write(happened('OrganisationCreated'), person(1), happened('UserRoleChanged', { userId: uid('ghost') }));
+  const ghost = log.last;
+  log.write(person(2));
+  const projector = start([identity]);
+  await until(() => state(projector, 'identity').state === 'failed', 'the stop');
+  expect(state(projector, 'identity').failure).toMatchObject({ code: 'EVENT_FAILED', event: { position: ghost } });
+  expect(await skipParked(pool, 'identity', ghost, 'nobody')).toBeUndefined();
+  await until(() => state(projector, 'identity').position === log.last, 'the rest');
+  expect(await users()).toBe(2);
+});
+
+it('shares one transaction between projections, and lets each go alone when one of them fails', async () => {
+  log.write(happened('OrganisationCreated'));
+  const refused = new Set<string>();
+  const projector = start([refusing(identity, refused), review, feed]);
+  await projector.reached(log.last);
+  const shared = async (): Promise<string[]> => {
+    const { rows } = await pool.query<{ xmin: string }>(`SELECT DISTINCT xmin FROM projection.checkpoint`);
+    return rows.map(({ xmin }) => xmin);
+  };
+  log.write(person(1), happened('DeliverableCreated'));
+  await projector.reached(log.last);
+  expect(await shared()).toHaveLength(1);
+  const poisoned = person(2);
+  refused.add(poisoned.event.id);
+  log.write(poisoned);
+  await projector.reached(log.last);
+  expect(await shared()).toHaveLength(3);
+  log.write(person(3));
+  await projector.reached(log.last);
+  expect(await shared()).toHaveLength(1);
+  expect(await users()).toBe(2);
 });
 
 it('catches up by itself when new or behind, then shares the read of the others', async () => {

@@ -1,9 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventLog, LogSubscription } from '#libs/events/log/types.js';
 import { createPool } from '#libs/postgres/index.js';
+import { dropOldVersions, dropReplaced, originalName, type ReadModel } from '#libs/read-models/index.js';
+import { Beside } from './beside.js';
 import { CheckpointAheadOfLog } from './errors.js';
 import type { Projection } from './projection.js';
 import { PROJECTIONS } from './projections/index.js';
-import { type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
+import { openRebuilds } from './rebuilds.js';
+import { Group } from './group.js';
+import { readRetries } from './parking.js';
+import { newHolder, type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
 
 export interface ProjectorOptions {
   readonly log: EventLog;
@@ -13,6 +19,10 @@ export interface ProjectorOptions {
   readonly projections?: readonly Projection[];
   /** Largest batch, in events: one transaction each. */
   readonly maxBatch?: number;
+  /** How long replaced tables stay, milliseconds; default one minute. */
+  readonly replacedGraceMs?: number;
+  /** How long an earlier version stays when nobody reads or writes it any more, milliseconds; default one hour. */
+  readonly oldVersionGraceMs?: number;
   readonly logger?: ProjectorLogger;
 }
 
@@ -38,13 +48,21 @@ export interface Projector {
   stop(): Promise<void>;
 }
 
-const MAX_BATCH = 2_000;
-/** Under load, events of this long share their transactions (four, one for each read model). */
+/** Small, so that events read in bulk are let go while they are young; what is written together is the workers' affair. */
+const MAX_BATCH = 250;
+/** Under load, events of this long share a transaction. */
 const GATHER_MS = 4;
 /** Projections that become ready together share a reader from the start. */
 const JOIN_WINDOW_MS = 20;
 const PREPARING_MAX_MS = 3_000;
 const RESTART_MS = 500;
+/** Signs of life, and looking for what is to be tried again. */
+const TEND_MS = 1_000;
+const SWEEP_ROUNDS = 10;
+/** A statement that began before tables were replaced has ended long since. */
+const REPLACED_GRACE_MS = 60_000;
+/** So long after its last reader and writer an old version is removed: time to go back to the build before. */
+const OLD_VERSION_GRACE_MS = 3_600_000;
 
 /**
  * Runs projections. Those at the same point share one read of the log; one that lags, or is new, reads by itself, only what
@@ -68,6 +86,7 @@ class Reader {
 
   start(options: {
     log: EventLog;
+    group: Group;
     categories: readonly string[];
     maxBatch: number;
     onBatch: (atEnd: boolean) => void;
@@ -79,16 +98,18 @@ class Reader {
       after: earliest([...this.members]),
       categories: options.categories,
       maxBatch: options.maxBatch,
+      unreadable: 'deliver',
       onBatch: async (batch) => {
         // A batch that isn't full ends at the head of the log, or near it.
         const atEnd = batch.live || batch.events.length < options.maxBatch;
         const members = [...this.members];
-        for (const first of [true, false])
-          await Promise.all(
-            members
-              .filter(({ projection }) => (projection.model.grantsAccess ?? false) === first)
-              .map((member) => member.apply(batch, atEnd)),
-          );
+        if (!batch.live || !(await options.group.write(members, batch)))
+          for (const first of [true, false])
+            await Promise.all(
+              members
+                .filter(({ projection }) => (projection.model.grantsAccess ?? false) === first)
+                .map((member) => member.apply(batch, atEnd)),
+            );
         options.onBatch(atEnd);
       },
       onConnection: options.onConnection,
@@ -111,14 +132,22 @@ const earliest = (workers: readonly Worker[]): bigint | null => {
   return position < 0n ? null : position;
 };
 
+const isOf = (model: ReadModel, of: { name: string; version: number }): boolean =>
+  originalName(model) === of.name && model.version === of.version;
+
+const projectionIsCopy = ({ projection }: Worker): boolean => projection.model.copyOf !== undefined;
+
 class RunningProjector implements Projector {
   readonly #abort = new AbortController();
+  readonly #holder = newHolder();
+  readonly #group: Group;
   readonly #pool;
   readonly #workers: readonly Worker[];
   readonly #categories: readonly string[];
   readonly #waiting = new Set<() => void>();
   /** Workers without a reader; true for those that have caught up by themselves. */
   readonly #joining = new Map<Worker, boolean>();
+  readonly #besides = new Map<Worker, { beside: Beside; done: Promise<void> }>();
   #main: Reader | undefined;
   readonly #lagging = new Set<Reader>();
   #joinTimer: NodeJS.Timeout | undefined;
@@ -133,6 +162,7 @@ class RunningProjector implements Projector {
       applicationName: 'picturelock projector',
       onError: (error) => options.logger?.warn({ err: error }, 'idle database connection lost'),
     });
+    this.#group = new Group(options.url, options.logger);
     this.#categories = [...new Set(projections.flatMap(({ model }) => model.categories))];
     this.#workers = projections.map(
       (projection) =>
@@ -140,8 +170,9 @@ class RunningProjector implements Projector {
           url: options.url,
           pool: this.#pool,
           signal: this.#abort.signal,
+          log: options.log,
+          holder: this.#holder,
           logger: options.logger,
-          head: () => options.log.head(),
           admit: (worker) => this.#join(worker, false),
           dismiss: (worker) => this.#leave(worker),
           changed: () => this.#waiting.forEach((check) => check()),
@@ -150,7 +181,7 @@ class RunningProjector implements Projector {
   }
 
   start(): void {
-    this.#runs = this.#workers.map((worker) => worker.run());
+    this.#runs = [...this.#workers.map((worker) => worker.run()), this.#tend()];
   }
 
   status(): readonly ProjectionStatus[] {
@@ -185,8 +216,74 @@ class RunningProjector implements Projector {
       await Promise.all([this.#main, ...this.#lagging].map((reader) => reader?.stop()));
       this.#abort.abort();
       await Promise.all(this.#runs);
+      await this.#group.close();
       await this.#pool.end();
     })());
+  }
+
+  /** Shows that this process is alive, and does what was asked of its projections. */
+  async #tend(): Promise<void> {
+    const { signal } = this.#abort;
+    for (let round = 0; !signal.aborted; round++) {
+      await sleep(TEND_MS, undefined, { signal }).catch(() => undefined);
+      const leading = this.#workers.filter(({ state }) => state === 'leading');
+      const failed = this.#workers.filter(({ state }) => state === 'failed');
+      if (signal.aborted || leading.length + failed.length === 0) continue;
+      try {
+        await this.#pool.query(`UPDATE projection.leader SET beat_at = clock_timestamp() WHERE holder = $1`, [
+          this.#holder,
+        ]);
+        const retries = await readRetries(this.#pool);
+        for (const worker of leading) {
+          const streams = retries.filter((retry) => isOf(worker.projection.model, retry)).map(({ stream }) => stream);
+          if (streams.length > 0) await worker.retry(streams);
+        }
+        for (const worker of failed) if (retries.some((retry) => isOf(worker.projection.model, retry))) worker.again();
+        await this.#rebuildBeside(leading);
+        if (round % SWEEP_ROUNDS === 0) await this.#sweep(leading);
+      } catch (error) {
+        // Without the tables there is nothing to tend; the workers see to them.
+        this.options.logger?.warn({ err: error }, 'could not look after the projections');
+      }
+    }
+    for (const { beside } of this.#besides.values()) beside.stop();
+    await Promise.all([...this.#besides.values()].map(({ done }) => done));
+  }
+
+  async #rebuildBeside(leading: readonly Worker[]): Promise<void> {
+    const orders = await openRebuilds(this.#pool);
+    for (const [worker, { beside }] of this.#besides) if (!leading.includes(worker)) beside.stop();
+    for (const order of orders) {
+      const worker = leading.find(({ projection }) => isOf(projection.model, order));
+      if (!worker || projectionIsCopy(worker)) continue;
+      const running = this.#besides.get(worker);
+      if (running) {
+        running.beside.heed(order);
+        continue;
+      }
+      const beside = new Beside(worker, order, {
+        url: this.options.url,
+        pool: this.#pool,
+        log: this.options.log,
+        holder: this.#holder,
+        logger: this.options.logger,
+      });
+      beside.heed(order);
+      const done = beside.run().then(() => void this.#besides.delete(worker));
+      this.#besides.set(worker, { beside, done });
+    }
+  }
+
+  /** Removes tables that nothing reads any more. */
+  async #sweep(leading: readonly Worker[]): Promise<void> {
+    const { replacedGraceMs = REPLACED_GRACE_MS, oldVersionGraceMs = OLD_VERSION_GRACE_MS, logger } = this.options;
+    await dropReplaced(this.#pool, replacedGraceMs);
+    for (const worker of leading) {
+      if (worker.filling) continue;
+      const { model } = worker.projection;
+      for (const version of await dropOldVersions(this.#pool, model, oldVersionGraceMs))
+        logger?.info({ projection: model.name, version }, 'an old version that nobody reads is removed');
+    }
   }
 
   #until(condition: (worker: Worker) => boolean): Promise<void> {
@@ -290,6 +387,7 @@ class RunningProjector implements Projector {
     };
     reader.start({
       log,
+      group: this.#group,
       categories,
       maxBatch,
       onBatch,

@@ -36,9 +36,9 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
   const pool = createPool(url, { max: 2, applicationName: 'picturelock rebuild' });
   try {
     for (const { model } of projections) {
-      const session = await Session.open(url, model);
+      const session = await Session.open(url, model.name);
       try {
-        if (!(await session.tryLock())) throw new ProjectionInUse(model);
+        if (!(await session.tryLock(model))) throw new ProjectionInUse(model);
         await dropReadModel(pool, model);
       } finally {
         await session.close();

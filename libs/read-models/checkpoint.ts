@@ -1,26 +1,92 @@
-import 'reflect-metadata';
-import { Entity, PrimaryColumn } from 'typeorm';
-import { BigInt64, Time } from './columns.js';
+import { migrate, type Migration, type Pool } from '#libs/postgres/index.js';
 import type { ReadModel } from './model.js';
 
-/** Channel of the projector's NOTIFY; the payload is `<name>:<position>`, only ever a hint. */
+/** Channel of the projector's NOTIFY; the payload is `<name>:<position>`, `*:<position>` for all, only ever a hint. */
 export const PROJECTION_CHANNEL = 'picturelock_projection';
 
-/** How far a projection is; changed in the transaction that changes its rows, by compare-and-swap. */
-@Entity({ schema: 'projection', name: 'checkpoint' })
-export class CheckpointRow {
-  @PrimaryColumn({ name: 'name', type: 'text' }) name: string;
-  @PrimaryColumn({ name: 'version', type: 'integer' }) version: number;
-  /** Log position up to which everything is in the rows, a decimal string; −1 before the first event. */
-  @BigInt64('position', { default: -1 }) position: string;
-  @Time('updated_at', { default: () => 'now()' }) updatedAt: Date;
-}
+const CONTROL = 'projection';
 
-/** Not a read model of the log, but its tables are made by the same means. */
-export const checkpoints: ReadModel = {
-  name: 'projection',
-  version: 1,
-  schema: 'projection',
-  entities: [CheckpointRow],
-  categories: [],
-};
+const MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    name: 'checkpoints, parked events, rebuilds, leases',
+    up: `
+      -- Position: log position up to which everything is in the rows, -1 before the first event. Epoch: grows with each
+      -- runner that takes over, so that what an earlier one still had in hand is not written.
+      CREATE TABLE IF NOT EXISTS checkpoint (
+        name text NOT NULL,
+        version integer NOT NULL,
+        position bigint NOT NULL DEFAULT -1,
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (name, version)
+      );
+      ALTER TABLE checkpoint ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
+
+      -- Sign of life of each projection's runner, and the server process that holds its lock.
+      CREATE TABLE leader (
+        name text NOT NULL,
+        version integer NOT NULL,
+        holder uuid NOT NULL,
+        backend integer NOT NULL,
+        beat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (name, version)
+      );
+
+      -- PARKED could not be processed; WAITING comes after a parked one of its stream; STOPPED ends a rebuild; SKIPPED is
+      -- left out by decision of a person.
+      CREATE TABLE parked (
+        name text NOT NULL,
+        version integer NOT NULL,
+        position bigint NOT NULL,
+        state text NOT NULL CHECK (state IN ('PARKED', 'WAITING', 'STOPPED', 'SKIPPED')),
+        event_id uuid NOT NULL,
+        event_type text NOT NULL,
+        stream text NOT NULL,
+        revision integer NOT NULL,
+        error text,
+        attempts integer NOT NULL DEFAULT 0,
+        reason text,
+        retry boolean NOT NULL DEFAULT false,
+        parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (name, version, position)
+      );
+
+      CREATE TABLE rebuild (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        name text NOT NULL,
+        version integer NOT NULL,
+        state text NOT NULL CHECK (state IN ('REQUESTED', 'RUNNING', 'DONE', 'CANCELLED', 'FAILED')),
+        throttle integer CHECK (throttle > 0),
+        cancel boolean NOT NULL DEFAULT false,
+        position bigint NOT NULL DEFAULT -1,
+        head bigint,
+        events bigint NOT NULL DEFAULT 0,
+        events_per_second double precision,
+        error text,
+        requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        started_at timestamptz,
+        ended_at timestamptz
+      );
+      CREATE UNIQUE INDEX rebuild_one_at_a_time ON rebuild (name, version) WHERE state IN ('REQUESTED', 'RUNNING');
+
+      -- Read models that are being read, by process.
+      CREATE TABLE lease (
+        holder uuid NOT NULL,
+        name text NOT NULL,
+        version integer NOT NULL,
+        seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (holder, name, version)
+      );
+
+      -- Never written. A reader of several statements locks it (ACCESS SHARE) before its snapshot, so that tables change
+      -- places only when nobody is between two statements.
+      CREATE TABLE gate ();`,
+  },
+];
+
+/** Makes the tables that say how far the projections are and what is to be done about them. */
+export const ensureControl = (pool: Pool): Promise<unknown> => migrate(pool, CONTROL, MIGRATIONS);
+
+/** The name that checkpoints of a copy are not kept under: that of the read model itself. */
+export const originalName = (model: ReadModel): string => model.copyOf ?? model.name;

@@ -35,8 +35,9 @@ export {
 
 /** Every read model of this build. */
 export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed, audit];
-export { CheckpointRow, PROJECTION_CHANNEL } from './checkpoint.js';
+export { ensureControl, originalName, PROJECTION_CHANNEL } from './checkpoint.js';
 export { digestReadModels } from './digest.js';
+export { dropOldVersions, dropReplaced, leaseStatement, replaceReadModel, type Standing } from './replace.js';
 export {
   completeReadModel,
   dropReadModel,

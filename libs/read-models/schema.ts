@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
-import { checkpoints } from './checkpoint.js';
+import { ensureControl } from './checkpoint.js';
 import type { ReadModel } from './model.js';
 import { tableOf } from './tables.js';
 
@@ -145,14 +145,10 @@ export async function ensureReadModel(
   model: ReadModel,
   options: EnsureOptions = {},
 ): Promise<{ created: boolean; state: ReadModelState }> {
-  const common = await ddlOf(pool, checkpoints);
+  await ensureControl(pool);
   const ddl = await ddlOf(pool, model);
   return withTransaction(pool, async (client) => {
     await client.query(LOCK);
-    const checkpointTable = await look(client, checkpoints.schema, common);
-    if (checkpointTable === 'other') throw new ReadModelChanged(checkpoints);
-    if (checkpointTable === 'absent') await create(client, checkpoints, common, false);
-
     const found = await look(client, model.schema, ddl);
     const { rowCount: known } = await client.query(
       `SELECT 1 FROM projection.checkpoint WHERE name = $1 AND version = $2`,
@@ -163,6 +159,11 @@ export async function ensureReadModel(
     await drop(client, model);
     await create(client, model, ddl, options.fill === true);
     await client.query(`INSERT INTO projection.checkpoint (name, version, position) VALUES ($1, $2, -1)`, [
+      model.name,
+      model.version,
+    ]);
+    // What was put aside comes again; what a person has decided to skip stays skipped.
+    await client.query(`DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND state <> 'SKIPPED'`, [
       model.name,
       model.version,
     ]);

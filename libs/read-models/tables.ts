@@ -3,9 +3,10 @@ import { getMetadataArgsStorage } from 'typeorm';
 import type { EntityClass } from './model.js';
 
 /**
- * A row of an entity, complete: every column, no relations. Columns are never `undefined`; nullable ones are `null`.
+ * A row of an entity, complete: every column, no relations. Columns are never `undefined`; nullable ones are `null`. Times
+ * may also be written as ISO 8601.
  */
-export type Row<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] };
+export type Row<T> = { [K in keyof T as undefined extends T[K] ? never : K]: Date extends T[K] ? T[K] | string : T[K] };
 
 export interface TableColumn {
   /** Property of the entity. */

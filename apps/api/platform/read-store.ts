@@ -1,8 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import DataLoader from 'dataloader';
 import { DataSource, In, type EntityManager, type FindOptionsOrder, type QueryRunner } from 'typeorm';
 import { Listener, type Pool, type PoolClient } from '#libs/postgres/index.js';
-import { READ_MODELS, type EntityClass } from '#libs/read-models/index.js';
+import { leaseStatement, READ_MODELS, type EntityClass } from '#libs/read-models/index.js';
 import { refuse } from '#libs/events/catalogue/index.js';
 import { refusalError } from './refusals.js';
 
@@ -32,6 +33,16 @@ interface Waiter {
 }
 
 const CHECKPOINTS = 'SELECT name, version, position::text FROM projection.checkpoint';
+/** The lock comes before the snapshot: tables that are rebuilt change places only when nobody is between two reads. */
+const SNAPSHOT = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE projection.gate IN ACCESS SHARE MODE; ${CHECKPOINTS}`;
+/** Between two words that the read models of this build are read; an hour without has them removed. */
+const LEASE_MS = 60_000;
+
+/** How far other builds' versions of our read models are: what other processes may have shown. */
+const elsewhere = (rows: readonly CheckpointRow[]): bigint =>
+  rows
+    .filter((row) => READ_MODELS.some(({ name, version }) => row.name === name && Number(row.version) !== version))
+    .reduce((furthest, { position }) => (BigInt(position) > furthest ? BigInt(position) : furthest), -1n);
 
 const toCheckpoints = (rows: readonly CheckpointRow[]): Checkpoints =>
   new Map(
@@ -49,6 +60,8 @@ export class ReadStore {
   readonly #onProgress = new Set<(model?: string) => void>();
   /** How far each read model was last seen or said to be: a hint, which a look or a snapshot confirms. */
   readonly #heard = new Map<string, bigint>();
+  readonly #holder = randomUUID();
+  #leasedAt = 0;
   #looking: Promise<Checkpoints> | undefined;
   #lookingNext: Promise<Checkpoints> | undefined;
 
@@ -61,7 +74,10 @@ export class ReadStore {
       // NOTIFY is only a hint; the tables are read either way, and at least once a second.
       onNotification: (_channel, payload) => this.#hear(payload),
       onReconnect: () => this.#wakeAll(),
-      onTick: () => this.#wakeAll(),
+      onTick: () => {
+        this.#wakeAll();
+        return this.#holdLease();
+      },
       onError,
     });
   }
@@ -170,13 +186,22 @@ export class ReadStore {
     }
   }
 
+  async #holdLease(): Promise<void> {
+    if (Date.now() - this.#leasedAt < LEASE_MS) return;
+    const { text, values } = leaseStatement(this.#holder, READ_MODELS);
+    await this.query(text, values).catch(nothingYet);
+    this.#leasedAt = Date.now();
+  }
+
   #hear(payload: string): void {
     const colon = payload.lastIndexOf(':');
     const model = payload.slice(0, colon);
+    const all = model === '*';
     const position = BigInt(payload.slice(colon + 1));
-    if (position > (this.#heard.get(model) ?? -1n)) this.#heard.set(model, position);
+    for (const name of all ? ALL_MODELS : [model])
+      if (position > (this.#heard.get(name) ?? -1n)) this.#heard.set(name, position);
     for (const waiter of [...this.#waiters]) if (waiter.reached()) waiter.done();
-    for (const callback of this.#onProgress) callback(model);
+    for (const callback of this.#onProgress) callback(all ? undefined : model);
   }
 
   /** Word may have been lost. */
@@ -296,15 +321,21 @@ export class ReadSession {
     const deadline = Date.now() + PATIENCE_MS;
     // Who reads what was just written comes too early as a rule: hearing of it costs less than a snapshot in vain.
     await this.#store.heard(this.#floor);
+    let comparedElsewhere = false;
     for (let pause = AGAIN_MS; ; pause = Math.min(pause * 2, MAX_AGAIN_MS)) {
       const runner = this.#source.createQueryRunner();
       try {
         const client = (await runner.connect()) as PoolClient;
         // Several statements at once are answered with an array that the types don't know.
-        const [, { rows }] = (await client.query(
-          `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${CHECKPOINTS}`,
-        )) as unknown as [unknown, { rows: CheckpointRow[] }];
+        const [, , { rows }] = (await client.query(SNAPSHOT)) as unknown as [
+          unknown,
+          unknown,
+          { rows: CheckpointRow[] },
+        ];
         const at = toCheckpoints(rows);
+        // Nobody is shown less than a process of another build has shown already; what that reaches later is no matter.
+        if (!comparedElsewhere && elsewhere(rows) > this.#floor) this.#floor = elsewhere(rows);
+        comparedElsewhere = true;
         const newest = [...at.values()].reduce((a, b) => (a > b ? a : b), -1n);
         const oldest = [...at.values()].reduce((a, b) => (a < b ? a : b));
         const accessIsNewEnough = ACCESS_MODELS.every((name) => (at.get(name) ?? -1n) >= newest);

@@ -1,5 +1,5 @@
 import { definitions, type AnyEvent, type EventType, type RecordedEvent } from '#libs/events/catalogue/index.js';
-import { ChangeRow, feed as model } from '#libs/read-models/index.js';
+import { ChangeRow, feed as model, type Row } from '#libs/read-models/index.js';
 import type { BatchContext, Handlers, Projection } from '../projection.js';
 
 /** Nothing to see: an upload under way, and refusals. */
@@ -18,7 +18,7 @@ interface Subjects {
   userId?: string;
 }
 
-function changeOf(event: RecordedEvent): ChangeRow {
+function changeOf(event: RecordedEvent): Row<ChangeRow> {
   const data = event.data as Subjects;
   return {
     position: String(event.position),
@@ -35,12 +35,13 @@ function changeOf(event: RecordedEvent): ChangeRow {
     userId: data.userId ?? null,
     eventType: event.type as EventType,
     actorUserId: event.metadata.actor.userId,
-    at: new Date(event.metadata.at),
+    at: event.metadata.at,
   };
 }
 
 export const feed: Projection = {
   model,
+  afterParked: 'goOn',
   begin: ({ bulk }: BatchContext) => {
     const note = (event: RecordedEvent): void => bulk.insert(ChangeRow, changeOf(event));
     const on: Partial<Record<AnyEvent['type'], (event: RecordedEvent) => void>> = {};

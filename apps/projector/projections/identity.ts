@@ -10,7 +10,7 @@ export const identity: Projection = {
         bulk.insert(OrganisationRow, {
           id: data.organisationId,
           name: data.name,
-          createdAt: new Date(metadata.at),
+          createdAt: metadata.at,
           revision,
         }),
       UserRegistered: ({ data, metadata, revision, position }) =>
@@ -22,7 +22,7 @@ export const identity: Projection = {
           role: data.role,
           active: true,
           position: String(position),
-          createdAt: new Date(metadata.at),
+          createdAt: metadata.at,
           revision,
         }),
       UserRoleChanged: ({ data, revision }) => bulk.update(UserRow, { id: data.userId }, { role: data.to, revision }),

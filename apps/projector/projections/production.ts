@@ -46,7 +46,7 @@ export const production: Projection = {
             archived: false,
             stages: data.stages,
             position: String(position),
-            createdAt: new Date(metadata.at),
+            createdAt: metadata.at,
             revision,
           }),
         PipelineTemplateArchived: ({ data, revision }) =>
@@ -61,7 +61,7 @@ export const production: Projection = {
             templateId: data.templateId,
             archived: false,
             position: String(position),
-            createdAt: new Date(metadata.at),
+            createdAt: metadata.at,
             revision,
           }),
         ProjectRenamed: ({ data, revision }) =>
@@ -74,7 +74,7 @@ export const production: Projection = {
             userId: data.userId,
             organisationId: data.organisationId,
             position: String(position),
-            addedAt: new Date(metadata.at),
+            addedAt: metadata.at,
           });
           bulk.update(ProjectRow, { id: data.projectId }, { revision });
           touchAccess(data);
@@ -86,7 +86,7 @@ export const production: Projection = {
         },
 
         DeliverableCreated: ({ data, metadata, revision, position }) => {
-          const createdAt = new Date(metadata.at);
+          const createdAt = metadata.at;
           bulk.insert(DeliverableRow, {
             id: data.deliverableId,
             projectId: data.projectId,
@@ -126,7 +126,7 @@ export const production: Projection = {
             projectId: data.projectId,
             organisationId: data.organisationId,
             position: String(position),
-            assignedAt: new Date(metadata.at),
+            assignedAt: metadata.at,
           });
           bulk.update(DeliverableRow, { id: data.deliverableId }, { revision });
           touchAccess(data);
@@ -137,7 +137,7 @@ export const production: Projection = {
           touchAccess(data);
         },
         StageStateChanged: ({ data, metadata, revision }) => {
-          bulk.update(StageRow, { id: data.stageId }, { state: data.to, stateChangedAt: new Date(metadata.at) });
+          bulk.update(StageRow, { id: data.stageId }, { state: data.to, stateChangedAt: metadata.at });
           bulk.update(DeliverableRow, { id: data.deliverableId }, { revision });
         },
         StageVersionRecorded: ({ data, revision }) => {

@@ -82,7 +82,7 @@ export const review: Projection = {
               number: data.number,
               status: 'CURRENT',
               uploadedBy: metadata.actor.userId,
-              uploadedAt: new Date(metadata.at),
+              uploadedAt: metadata.at,
               position: String(position),
             },
           );
@@ -105,7 +105,7 @@ export const review: Projection = {
             status: 'CURRENT',
             ...uploaded(data),
             uploadedBy: metadata.actor.userId,
-            uploadedAt: new Date(metadata.at),
+            uploadedAt: metadata.at,
             outcome: 'PENDING',
             closedBy: null,
             withdrawnReason: null,
@@ -123,7 +123,7 @@ export const review: Projection = {
             files: [],
             failureCode: null,
             failureReason: null,
-            updatedAt: new Date(metadata.at),
+            updatedAt: metadata.at,
           });
         },
         VersionClosed: ({ data, revision }) =>
@@ -150,7 +150,7 @@ export const review: Projection = {
             rangeIn: data.range?.in ?? null,
             rangeOut: data.range?.out ?? null,
             mentions: data.mentions,
-            createdAt: new Date(metadata.at),
+            createdAt: metadata.at,
             editedAt: null,
             resolved: false,
             deleted: false,
@@ -162,7 +162,7 @@ export const review: Projection = {
           bulk.update(
             CommentRow,
             { id: data.commentId },
-            { text: data.to, mentions: data.mentions, editedAt: new Date(metadata.at) },
+            { text: data.to, mentions: data.mentions, editedAt: metadata.at },
           );
           bulk.update(VersionRow, { id: data.versionId }, { revision });
         },
@@ -196,7 +196,7 @@ export const review: Projection = {
               colour: data.style.colour,
               strokeWidth: data.style.strokeWidth,
               removed: false,
-              createdAt: new Date(metadata.at),
+              createdAt: metadata.at,
               seq: revision,
             });
             bulk.update(VersionRow, { id: data.versionId }, { revision }, { annotationCount: 1 });
@@ -228,7 +228,7 @@ export const review: Projection = {
             withdrawn: false,
             withdrawnReason: null,
             supersedes: data.supersedes,
-            createdAt: new Date(metadata.at),
+            createdAt: metadata.at,
             seq: revision,
           });
           bulk.update(VersionRow, { id: data.versionId }, { revision });
@@ -256,7 +256,7 @@ export const review: Projection = {
               files: data.files,
               failureCode: null,
               failureReason: null,
-              updatedAt: new Date(metadata.at),
+              updatedAt: metadata.at,
             },
           ),
         TranscodeFailed: ({ data, metadata }) =>
@@ -267,7 +267,7 @@ export const review: Projection = {
               status: 'FAILED',
               failureCode: data.code,
               failureReason: data.reason,
-              updatedAt: new Date(metadata.at),
+              updatedAt: metadata.at,
             },
           ),
         TranscodeRetried: ({ data, metadata }) =>
@@ -278,7 +278,7 @@ export const review: Projection = {
               status: 'PROCESSING',
               failureCode: null,
               failureReason: null,
-              updatedAt: new Date(metadata.at),
+              updatedAt: metadata.at,
             },
           ),
       },

@@ -41,6 +41,8 @@ export interface RecordedEvent<E extends { type: string; data: unknown } = { typ
   readonly type: E['type'];
   readonly data: E['data'];
   readonly metadata: EventMetadata;
+  /** Why the event could not be decoded; there is no data then. Only for those who ask for such events. */
+  readonly unreadable?: Error;
 }
 
 /** RFC 8785-like canonical JSON: keys sorted, undefined dropped. Enough for hashing our own validated data. */

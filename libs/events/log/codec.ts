@@ -112,6 +112,23 @@ export function decodeEvent(
   return Object.keys(definition.personal).length === 0 ? recorded : open(recorded, definition.personal, cipher);
 }
 
+/** What can be said of an event that {@link decodeEvent} has failed for. */
+export const unreadableEvent = (
+  raw: JSONRecordedEvent,
+  commitPosition: bigint | undefined,
+  error: unknown,
+): RecordedEvent => ({
+  id: raw.id,
+  stream: raw.streamId,
+  revision: Number(raw.revision),
+  position: commitPosition ?? raw.position?.commit ?? 0n,
+  created: raw.created,
+  type: raw.type,
+  data: undefined,
+  metadata: raw.metadata as unknown as EventMetadata,
+  unreadable: error instanceof Error ? error : new Error(String(error)),
+});
+
 /** An event of a newer Picturelock is no trouble of the connection: reading it again would not help. */
 function upcastStored(type: string, version: number, data: Record<string, unknown>): Record<string, unknown> {
   try {

@@ -17,7 +17,7 @@ import {
 } from '@kurrent/kurrentdb-client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
-import { decodeEvent, encodeEvent, encodeMetadata } from './codec.js';
+import { decodeEvent, encodeEvent, encodeMetadata, unreadableEvent } from './codec.js';
 import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
 import type {
   AppendResult,
@@ -133,7 +133,11 @@ class KurrentLog implements EventLog {
   }
 
   async *#readAll(
-    { after = null, categories = allCategories }: { after?: bigint | null; categories?: readonly string[] },
+    {
+      after = null,
+      categories = allCategories,
+      unreadable,
+    }: { after?: bigint | null; categories?: readonly string[] } & Pick<SubscribeOptions, 'unreadable'>,
     signal?: AbortSignal,
   ): AsyncIterable<RecordedEvent> {
     const read = this.#client.readAll({
@@ -144,7 +148,7 @@ class KurrentLog implements EventLog {
     for await (const resolved of unlessSilent(read, this.#timeoutMs * 6, signal)) {
       // Reads of $all start at the position they are given; ours are exclusive.
       if (after !== null && (positionOf(resolved) ?? 0n) <= after) continue;
-      const decoded = this.#decode(resolved);
+      const decoded = this.#decode(resolved, unreadable);
       const event = decoded instanceof Promise ? await decoded : decoded;
       if (event) yield event;
     }
@@ -230,7 +234,7 @@ class KurrentLog implements EventLog {
   }
 
   async #catchUp(
-    { categories, maxBatch = MAX_BATCH }: SubscribeOptions,
+    { categories, maxBatch = MAX_BATCH, unreadable }: SubscribeOptions,
     after: bigint | null,
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
@@ -242,7 +246,7 @@ class KurrentLog implements EventLog {
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
     try {
-      for await (const event of this.#readAll({ after, categories }, signal)) {
+      for await (const event of this.#readAll({ after, categories, unreadable }, signal)) {
         if (signal.aborted) break;
         events.push(event);
         position = event.position;
@@ -263,7 +267,7 @@ class KurrentLog implements EventLog {
   }
 
   async #follow(
-    { categories, maxBatch = MAX_BATCH, gatherMs = 0 }: SubscribeOptions,
+    { categories, maxBatch = MAX_BATCH, gatherMs = 0, unreadable }: SubscribeOptions,
     after: bigint | null,
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
@@ -327,7 +331,7 @@ class KurrentLog implements EventLog {
             const at = positionOf(item);
             if (at !== undefined && position !== null && at <= position) continue;
             if (at !== undefined) [position, moved] = [at, true];
-            const decoded = this.#decode(item);
+            const decoded = this.#decode(item, unreadable);
             const event = decoded instanceof Promise ? await decoded : decoded;
             if (event) events.push(event);
           }
@@ -357,10 +361,20 @@ class KurrentLog implements EventLog {
     });
   }
 
-  #decode(resolved: ResolvedEvent): RecordedEvent | Promise<RecordedEvent> | undefined {
+  #decode(
+    resolved: ResolvedEvent,
+    unreadable?: SubscribeOptions['unreadable'],
+  ): RecordedEvent | Promise<RecordedEvent> | undefined {
     const raw = resolved.event;
     if (!raw?.isJson) return undefined;
-    return decodeEvent(raw as JSONRecordedEvent, positionOf(resolved), this.#cipher);
+    const position = positionOf(resolved);
+    try {
+      return decodeEvent(raw as JSONRecordedEvent, position, this.#cipher);
+    } catch (error) {
+      // What can't be decoded now never can; only deciphering may, and that is told by a promise.
+      if (unreadable !== 'deliver') throw error;
+      return unreadableEvent(raw as JSONRecordedEvent, position, error);
+    }
   }
 
   /** The client waits for ever when a server accepts and never answers; we don't. */

@@ -36,6 +36,11 @@ export interface SubscribeOptions {
    * transactions cost more than few larger ones. The first event after a quiet moment never waits. Default 0.
    */
   readonly gatherMs?: number;
+  /**
+   * What becomes of an event that this build can't decode, as one of a newer Picturelock: `fail` (default) has the
+   * subscription try again for ever; `deliver` hands it over without data, marked `unreadable`.
+   */
+  readonly unreadable?: 'fail' | 'deliver';
   /** Called one batch at a time; the next is gathered meanwhile, bounded. An error stops the subscription. */
   readonly onBatch: (batch: EventBatch) => Promise<void>;
   /** Told when the connection is lost and when it is back; the subscription resumes by itself with back-off. */

@@ -1,0 +1,77 @@
+import type { EventBatch } from '#libs/events/log/types.js';
+import { Session } from './session.js';
+import type { ProjectorLogger, Share, Worker } from './worker.js';
+
+/** After a failure of the shared connection everybody writes alone for so long. */
+const REST_MS = 1_000;
+
+/**
+ * Writes what several projections make of a batch in one transaction. A transaction each would cost several times as much
+ * under load, and with one, what may be seen and the permission for it become visible at the same moment.
+ */
+export class Group {
+  #session: Session | undefined;
+  #restUntil = 0;
+  #closed = false;
+
+  constructor(
+    private readonly url: string,
+    private readonly logger: ProjectorLogger | undefined,
+  ) {}
+
+  /** False when they have to write alone, each at its own risk; nothing is lost by then and nothing written twice. */
+  write(workers: readonly Worker[], batch: EventBatch): Promise<boolean> {
+    if (workers.length < 2 || performance.now() < this.#restUntil) return Promise.resolve(false);
+    // Each in its turn, and all turns at once; always in the same order, so that nobody waits in a circle.
+    const held = workers.reduceRight<() => Promise<boolean>>(
+      (inner, worker) => () => worker.serially(inner),
+      () => this.#together(workers, batch),
+    );
+    return held();
+  }
+
+  async #together(workers: readonly Worker[], batch: EventBatch): Promise<boolean> {
+    const shares: Share[] = [];
+    for (const worker of workers) {
+      const share = worker.share(batch);
+      if (!share) return false;
+      shares.push(share);
+    }
+    try {
+      const session = (this.#session ??= await this.#open());
+      const empty = shares.every((share) => share.empty);
+      await session.transaction(
+        shares.map(({ claim }) => claim),
+        batch.position,
+        { durable: !empty, notify: `*:${batch.position}` },
+        empty
+          ? undefined
+          : async () => {
+              const written = await Promise.allSettled(shares.map((share) => share.write(session)));
+              for (const result of written) if (result.status === 'rejected') throw result.reason;
+            },
+      );
+    } catch (error) {
+      this.logger?.warn({ err: error }, 'a transaction of several projections failed: each goes alone');
+      if (!this.#session || this.#session.lost) {
+        this.#session = undefined;
+        this.#restUntil = performance.now() + REST_MS;
+      }
+      for (const share of shares) await share.confirm();
+      return false;
+    }
+    for (const share of shares) share.done();
+    return true;
+  }
+
+  async #open(): Promise<Session> {
+    const session = await Session.open(this.url, 'group', { pipeline: true });
+    if (this.#closed) await session.close();
+    return session;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#session?.close();
+  }
+}

@@ -1,0 +1,155 @@
+import { refuse, type Refusal } from '#libs/events/catalogue/index.js';
+import type { Pool } from '#libs/postgres/index.js';
+import { PROJECTIONS } from './projections/index.js';
+
+export type RebuildState = 'REQUESTED' | 'RUNNING' | 'DONE' | 'CANCELLED' | 'FAILED';
+
+/** A rebuild beside the rows that are being read. */
+export interface Rebuild {
+  readonly id: string;
+  readonly projection: string;
+  readonly version: number;
+  readonly state: RebuildState;
+  /** Log position reached; −1 before the first event. */
+  readonly position: bigint;
+  /** Where the log ended when last looked at. */
+  readonly head: bigint | null;
+  readonly events: number;
+  readonly eventsPerSecond: number | null;
+  /** Estimated from the log positions left; null when there is nothing to go by. */
+  readonly secondsLeft: number | null;
+  /** Most events per second, or null for as fast as it goes. */
+  readonly throttle: number | null;
+  /** Why it failed: the event at fault, by name. */
+  readonly error: string | null;
+  readonly requestedAt: Date;
+  readonly startedAt: Date | null;
+  readonly endedAt: Date | null;
+}
+
+interface RebuildRow {
+  id: string;
+  name: string;
+  version: number;
+  state: RebuildState;
+  throttle: number | null;
+  cancel: boolean;
+  position: string;
+  head: string | null;
+  events: string;
+  events_per_second: number | null;
+  error: string | null;
+  requested_at: Date;
+  started_at: Date | null;
+  ended_at: Date | null;
+  seconds: number | null;
+}
+
+const toRebuild = (row: RebuildRow): Rebuild => {
+  const position = BigInt(row.position);
+  const head = row.head === null ? null : BigInt(row.head);
+  const running = row.state === 'RUNNING' && head !== null && row.seconds !== null && position > 0n;
+  return {
+    id: row.id,
+    projection: row.name,
+    version: row.version,
+    state: row.state,
+    position,
+    head,
+    events: Number(row.events),
+    eventsPerSecond: row.events_per_second,
+    secondsLeft: running ? (row.seconds! * Math.max(0, Number(head! - position))) / Number(position) : null,
+    throttle: row.throttle,
+    error: row.error,
+    requestedAt: row.requested_at,
+    startedAt: row.started_at,
+    endedAt: row.ended_at,
+  };
+};
+
+/** Newest first, at most 1000. */
+export async function listRebuilds(pool: Pool, projection?: string): Promise<Rebuild[]> {
+  const { rows } = await pool.query<RebuildRow>(
+    `SELECT *, extract(epoch FROM clock_timestamp() - started_at)::double precision AS seconds FROM projection.rebuild
+      WHERE $1::text IS NULL OR name = $1 ORDER BY requested_at DESC, name LIMIT 1000`,
+    [projection ?? null],
+  );
+  return rows.map(toRebuild);
+}
+
+const checkThrottle = (throttle: number | null | undefined): Refusal | undefined =>
+  throttle == null || (Number.isInteger(throttle) && throttle > 0)
+    ? undefined
+    : refuse('INVALID_INPUT', 'A throttle is a whole number of events per second, at least 1.', { path: ['throttle'] });
+
+/**
+ * Has the runners of projections build them anew, each beside the rows that are being read, which it replaces when it has
+ * caught up. All or none are requested. Without names: every projection of this build.
+ *
+ * @returns the refusal: UNKNOWN_PROJECTION, REBUILD_RUNNING, INVALID_INPUT
+ */
+export async function requestRebuild(
+  pool: Pool,
+  projections?: readonly string[],
+  { throttle = null }: { readonly throttle?: number | null } = {},
+): Promise<Refusal | undefined> {
+  const wrong = checkThrottle(throttle);
+  if (wrong) return wrong;
+  const names = [...new Set(projections ?? PROJECTIONS.map(({ model }) => model.name))];
+  const models = [];
+  for (const name of names) {
+    const found = PROJECTIONS.find(({ model }) => model.name === name);
+    if (!found)
+      return refuse('UNKNOWN_PROJECTION', `There is no projection "${name}".`, {
+        path: ['projections'],
+        details: { known: PROJECTIONS.map(({ model }) => model.name) },
+      });
+    models.push(found.model);
+  }
+  try {
+    await pool.query(
+      `INSERT INTO projection.rebuild (name, version, state, throttle)
+       SELECT name, version, 'REQUESTED', $3 FROM unnest($1::text[], $2::int[]) AS wanted (name, version)`,
+      [models.map(({ name }) => name), models.map(({ version }) => version), throttle],
+    );
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '23505') throw error;
+    return refuse('REBUILD_RUNNING', 'A rebuild of that projection is requested or running already.', {
+      details: { projections: names },
+    });
+  }
+  return undefined;
+}
+
+async function change(pool: Pool, projection: string, set: string, value: unknown): Promise<Refusal | undefined> {
+  const { rowCount } = await pool.query(
+    `UPDATE projection.rebuild SET ${set} = $2 WHERE name = $1 AND state IN ('REQUESTED', 'RUNNING')`,
+    [projection, value],
+  );
+  return rowCount
+    ? undefined
+    : refuse('NO_REBUILD', `No rebuild of "${projection}" is requested or running.`, { details: { projection } });
+}
+
+/** Gives a rebuild up; what is being read stays. @returns the refusal: NO_REBUILD */
+export const cancelRebuild = (pool: Pool, projection: string): Promise<Refusal | undefined> =>
+  change(pool, projection, 'cancel', true);
+
+/** Events per second at most, from the next moment on; null takes the limit away. @returns the refusal: NO_REBUILD, INVALID_INPUT */
+export const throttleRebuild = async (
+  pool: Pool,
+  projection: string,
+  throttle: number | null,
+): Promise<Refusal | undefined> => checkThrottle(throttle) ?? change(pool, projection, 'throttle', throttle);
+
+/** Requested and running rebuilds, as the projector sees them. */
+export async function openRebuilds(
+  pool: Pool,
+): Promise<
+  { id: string; name: string; version: number; state: RebuildState; throttle: number | null; cancel: boolean }[]
+> {
+  const { rows } = await pool.query<RebuildRow>(
+    `SELECT id, name, version, state, throttle, cancel FROM projection.rebuild WHERE state IN ('REQUESTED', 'RUNNING')`,
+  );
+  return rows;
+}
