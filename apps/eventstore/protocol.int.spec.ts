@@ -213,7 +213,7 @@ describe('whatever comes over the wire', () => {
   it('refuses methods it does not have', async () => {
     const code = await new Promise((resolve) =>
       bare.makeUnaryRequest(
-        '/event_store.client.persistent_subscriptions.PersistentSubscriptions/Create',
+        '/event_store.client.redaction.Redaction/SwitchChunks',
         asIs,
         asIs,
         Buffer.alloc(0),
