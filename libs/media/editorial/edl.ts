@@ -106,7 +106,7 @@ function readEdl(text: string, rate: Rate): Edl {
       if (!motion || !last) throw new Misread(where(), 'M2 needs an event before it, a reel, a speed and a timecode');
       const target = events.findLast((event) => event.reel === motion[1]) ?? last;
       target.speed = speedOf(motion[2]!, rate);
-    } else if (line.startsWith('*') || /^EFFECTS NAME IS/i.test(line)) {
+    } else if (line.startsWith('*') || /^(EFFECTS NAME IS|(FROM|TO) CLIP NAME:)/i.test(line)) {
       if (last) comment(last, line.replace(/^\*\s*/, ''), rate, dropFrame, where);
     } else if (!KNOWN.test(line)) {
       throw new Misread(where(), `what is “${line.slice(0, 40)}”?`);

@@ -3,7 +3,15 @@
  * Positions are frames of the sequence; a rate is `timebase` and `ntsc`.
  */
 import { type Result } from '../result.js';
-import { formatTimecode, nominalRate, parseTimecode, rational, type Rate, type Rational } from '../timecode.js';
+import {
+  formatTimecode,
+  nominalRate,
+  parseTimecode,
+  rational,
+  supportsDropFrame,
+  type Rate,
+  type Rational,
+} from '../timecode.js';
 import {
   Misread,
   NORMAL_SPEED,
@@ -67,11 +75,11 @@ function rateOf(element: XmlElement, otherwise?: Rate): Rate {
 function timecodeOf(element: XmlElement | undefined, rate: Rate): { frame: number; dropFrame: boolean } | null {
   if (!element) return null;
   const own = rateOf(element, rate);
-  const dropFrame = textOf(element, 'displayformat') === 'DF';
-  const text = textOf(element, 'string');
+  // Premiere says DF of files at 30, which has no drop-frame counting.
+  const dropFrame = textOf(element, 'displayformat') === 'DF' && supportsDropFrame(own);
+  const text = textOf(element, 'string')?.replace(/[;.,]/g, ':');
   if (text !== undefined) {
-    const label = dropFrame && !/[;.,]/.test(text) ? text.replace(/:(\d+)$/, ';$1') : text;
-    const parsed = parseTimecode(dropFrame ? label.replace(/[;.,]/g, ':').replace(/:(\d+)$/, ';$1') : label, own);
+    const parsed = parseTimecode(dropFrame ? text.replace(/:(\d+)$/, ';$1') : text, own);
     if (!parsed.ok) throw new Misread(element.where, parsed.error.message);
     return { frame: parsed.value.frame, dropFrame };
   }

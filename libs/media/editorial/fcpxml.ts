@@ -10,6 +10,7 @@ import {
   multiplyRationals,
   parseFcpxTime,
   rational,
+  secondsToFrames,
   wholeFrames,
   type Rate,
   type Rational,
@@ -55,6 +56,15 @@ function find(element: XmlElement, name: string): XmlElement | undefined {
   return undefined;
 }
 
+/** What a `clip` plays: the first element inside that names an asset. */
+function withReference(element: XmlElement): XmlElement | undefined {
+  for (const inner of element.children) {
+    const found = inner.attributes['ref'] === undefined ? withReference(inner) : inner;
+    if (found) return found;
+  }
+  return undefined;
+}
+
 function time(element: XmlElement, attribute: string, otherwise?: Rational): Rational {
   const text = element.attributes[attribute];
   if (text === undefined) {
@@ -80,6 +90,8 @@ interface Placed {
 class Reader {
   private readonly resources = new Map<string, XmlElement>();
   private rate: Rate = { num: 24, den: 1 };
+  /** Frames the offsets of the primary storyline count from. */
+  private origin = 0;
   private readonly connected: Placed[] = [];
 
   constructor(root: XmlElement) {
@@ -91,6 +103,10 @@ class Reader {
   timeline(project: XmlElement, sequence: XmlElement, spine: XmlElement): Timeline {
     this.rate = this.rateOf(sequence) ?? this.rate;
     const start = time(sequence, 'tcStart', ZERO);
+    const first = spine.children.find(({ attributes }) => attributes['offset'] !== undefined);
+    // They count from the sequence's start timecode; some writers count from 0.
+    const begins = this.frames(start, sequence, 'tcStart');
+    this.origin = first && this.frames(time(first, 'offset'), first, 'offset') >= begins ? begins : 0;
     const items = this.spine(spine);
     const lanes = new Map<number, Placed[]>();
     for (const placed of this.connected) lanes.set(placed.lane, [...(lanes.get(placed.lane) ?? []), placed]);
@@ -106,7 +122,7 @@ class Reader {
       name: project.attributes['name'] ?? '',
       rate: this.rate,
       dropFrame: sequence.attributes['tcFormat'] === 'DF',
-      start: this.frames(start, sequence, 'tcStart'),
+      start: begins,
       tracks,
       markers: [],
     };
@@ -164,9 +180,8 @@ class Reader {
     return items;
   }
 
-  /** Offsets of the primary storyline count from the sequence's start of 0. */
   private offset(element: XmlElement): number {
-    return this.frames(time(element, 'offset'), element, 'offset');
+    return this.frames(time(element, 'offset'), element, 'offset') - this.origin;
   }
 
   /** Clips that hang on another, in lanes: their offset counts in the time of what carries them. */
@@ -182,10 +197,7 @@ class Reader {
   }
 
   private clip(element: XmlElement, frames: number): Clip {
-    const named =
-      element.attributes['ref'] === undefined
-        ? (child(element, 'video') ?? child(element, 'audio') ?? element)
-        : element;
+    const named = element.attributes['ref'] === undefined ? (withReference(element) ?? element) : element;
     const asset = this.resources.get(named.attributes['ref'] ?? '');
     if (!asset) throw new Misread(element.where, `<${element.name}> names no asset of the resources`);
     const media = this.media(asset);
@@ -218,6 +230,7 @@ class Reader {
     };
   }
 
+  /** A file with sound need not end on a frame: whole frames count. */
   private media(asset: XmlElement): MediaReference {
     const rate = this.rateOf(asset) ?? this.rate;
     const metadata = child(asset, 'metadata');
@@ -229,11 +242,8 @@ class Reader {
       reel: reel?.attributes['value'] ?? null,
       url: asset.attributes['src'] ?? child(asset, 'media-rep')?.attributes['src'] ?? null,
       rate,
-      start: asset.attributes['start'] === undefined ? null : this.frames(time(asset, 'start'), asset, 'start', rate),
-      frames:
-        asset.attributes['duration'] === undefined
-          ? null
-          : this.frames(time(asset, 'duration'), asset, 'duration', rate),
+      start: asset.attributes['start'] === undefined ? null : secondsToFrames(time(asset, 'start'), rate),
+      frames: asset.attributes['duration'] === undefined ? null : secondsToFrames(time(asset, 'duration'), rate),
     };
   }
 }
@@ -334,16 +344,24 @@ export function writeFcpxml(timeline: Timeline): string {
         });
     if (item.kind === 'GAP') {
       spine.push(
-        node('gap', { name: 'Gap', offset: text(from), duration: text(item.frames), start: '0s' }, extra(ZERO)),
+        node(
+          'gap',
+          { name: 'Gap', offset: text(timeline.start + from), duration: text(item.frames), start: '0s' },
+          extra(ZERO),
+        ),
       );
       continue;
     }
     if (item.transition) {
       spine.push(
-        node('transition', { name: 'Cross Dissolve', offset: text(from), duration: text(item.transition.frames) }),
+        node('transition', {
+          name: 'Cross Dissolve',
+          offset: text(timeline.start + from),
+          duration: text(item.transition.frames),
+        }),
       );
     }
-    spine.push(clip(item, text(from), null, extra));
+    spine.push(clip(item, text(timeline.start + from), null, extra));
   }
   const sequence = node(
     'sequence',

@@ -167,7 +167,9 @@ function trackOf(kind: string | null | undefined, children: readonly Item[], rat
       const early = item.in_offset ? framesIn(item.in_offset, rate, `${field}.in_offset`) : 0;
       const late = item.out_offset ? framesIn(item.out_offset, rate, `${field}.out_offset`) : 0;
       const code = (item.metadata?.[OWN] as { code?: string } | undefined)?.code ?? null;
-      pending = { transition: { kind: code ? 'WIPE' : 'DISSOLVE', code, frames: early + late }, early };
+      // Before the first item there is nothing to take from: a fade in.
+      const before = items.length > 0 ? early : 0;
+      pending = { transition: { kind: code ? 'WIPE' : 'DISSOLVE', code, frames: before + late }, early: before };
       continue;
     }
     const range = item.source_range ?? mediaOf(item)?.available_range;

@@ -85,7 +85,7 @@ test('names can’t leave the folder nor meet', () => {
     ['a, "b"', 25],
     ['..', 25],
   ]);
-  expect(unwrap(pullNames(items, '{reel}'))).toEqual(['_.._x', '_.._X-2']);
+  expect(unwrap(pullNames(items, '{reel}'))).toEqual(['__.._x', '__.._X-2']);
   expect(unwrap(pullNames(items, '{clip}'))).toEqual(['a_b_', '_']);
   expect(pullNames(items, '{shot}')).toMatchObject({ error: { code: 'EDITORIAL_INVALID' } });
 });

@@ -164,7 +164,8 @@ export function needText(element: XmlElement, ...path: string[]): string {
 
 export function needInteger(element: XmlElement, ...path: string[]): number {
   const text = needText(element, ...path);
-  if (!/^-?\d{1,15}$/.test(text)) {
+  // Hiero writes `12.0`.
+  if (!/^-?\d{1,15}(\.0+)?$/.test(text)) {
     throw new Misread(
       element.where,
       `${path.join('/')} of <${element.name}> is not a whole number: “${text.slice(0, 32)}”`,

@@ -1,2 +1,3 @@
 export * from './plan.js';
 export * from './range.js';
+export * from './stills.js';

@@ -100,7 +100,7 @@ export function containerOf(info: MediaInfo, codec: ExtractCodec | 'copy'): Outp
 const H264_FORMATS = ['yuv420p', 'yuv422p', 'yuv444p', 'yuv420p10le', 'yuv422p10le', 'yuv444p10le', 'yuvj420p', 'gray'];
 const HEVC_FORMATS = [...H264_FORMATS, 'yuv420p12le', 'yuv422p12le', 'yuv444p12le'];
 
-function pixelFormat(video: VideoTrack, formats: readonly string[]): string {
+function pixelFormat(video: EncodedPicture, formats: readonly string[]): string {
   const own = video.pixelFormat ?? '';
   if (formats.includes(own)) return own;
   const deep = (video.bitDepth ?? 8) > 8 ? '10le' : '';
@@ -115,8 +115,14 @@ export interface EncoderPlan {
   readonly keepsHdr: boolean;
 }
 
+/** What of a picture decides how it is encoded. */
+export type EncodedPicture = Pick<
+  VideoTrack,
+  'fieldOrder' | 'hasAlpha' | 'pixelFormat' | 'bitDepth' | 'mastering' | 'lightLevel'
+>;
+
 /** Visually lossless: constant quality for the long-GOP codecs, the high profile of the others. */
-export function pictureEncoder(codec: Exclude<ExtractCodec, 'source'>, video: VideoTrack): EncoderPlan {
+export function pictureEncoder(codec: Exclude<ExtractCodec, 'source'>, video: EncodedPicture): EncoderPlan {
   const interlaced = video.fieldOrder !== null && video.fieldOrder !== 'progressive';
   const fields = interlaced ? ['-flags', '+ildct+ilme'] : [];
   const plain = { keepsCaptions: false, keepsHdr: false };
@@ -151,7 +157,7 @@ export function pictureEncoder(codec: Exclude<ExtractCodec, 'source'>, video: Vi
 }
 
 /** x265 takes chromaticities in 1/50,000 and luminance in 1/10,000 cd/m², as SMPTE ST 2086 codes them. */
-function hdrParameters({ mastering, lightLevel }: VideoTrack): string[] {
+function hdrParameters({ mastering, lightLevel }: EncodedPicture): string[] {
   const point = ({ x, y }: { x: number; y: number }) => `(${Math.round(x * 50_000)},${Math.round(y * 50_000)})`;
   const light = (value: number) => Math.round(value * 10_000);
   return [

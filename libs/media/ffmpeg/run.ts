@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fail, ok, type MediaError, type Result } from '../result.js';
 import type { Demuxer } from '../sniff.js';
@@ -25,6 +25,14 @@ export interface GeneratedInput {
   readonly lavfi: string;
   readonly options?: readonly string[];
 }
+
+/** Pictures of one folder by number (`image2`); `%` in names is doubled by the caller. Opens only what the pattern names. */
+export interface SequenceInput {
+  readonly pattern: string;
+  readonly options?: readonly string[];
+}
+
+type Input = FileInput | GeneratedInput | SequenceInput;
 
 export interface FfmpegProgress {
   /** Frames of the first output. */
@@ -52,7 +60,7 @@ export interface RunLimits {
 }
 
 export interface FfmpegJob extends RunLimits {
-  readonly inputs: readonly (FileInput | GeneratedInput)[];
+  readonly inputs: readonly Input[];
   /** Everything after the inputs: filters, maps, encoders, output names. Our own text, never a user's. */
   readonly output: readonly string[];
   /** Options before the inputs, for instance `['-xerror']`. */
@@ -131,11 +139,15 @@ const WIDENING = new Set([
 ]);
 
 /** The options that open exactly one file with exactly one demuxer. Exported for the test that proves the default leaks. */
-export function inputArguments(input: FileInput | GeneratedInput): string[] {
+export function inputArguments(input: Input): string[] {
   const options = input.options ?? [];
   const widening = options.find((option) => WIDENING.has(option));
   if (widening) throw new TypeError(`${widening} is set by the runner only`);
   if ('lavfi' in input) return [...options, '-f', 'lavfi', '-i', input.lavfi];
+  if ('pattern' in input) {
+    const demuxer = ['-f', 'image2', '-format_whitelist', 'image2', '-protocol_whitelist', 'file'];
+    return [...options, ...demuxer, '-pattern_type', 'sequence', '-i', `file:${resolve(input.pattern)}`];
+  }
   return [
     ...options,
     ...['-f', input.demuxer, '-format_whitelist', input.demuxer, '-protocol_whitelist', 'file'],
@@ -143,8 +155,11 @@ export function inputArguments(input: FileInput | GeneratedInput): string[] {
   ];
 }
 
-function pathsOf(inputs: readonly (FileInput | GeneratedInput)[]): string[] {
-  return inputs.flatMap((input) => ('path' in input ? [resolve(input.path)] : []));
+function pathsOf(inputs: readonly Input[]): string[] {
+  return inputs.flatMap((input) => {
+    if ('path' in input) return [resolve(input.path)];
+    return 'pattern' in input ? [dirname(resolve(input.pattern))] : [];
+  });
 }
 
 interface RunExtras {
