@@ -61,12 +61,14 @@ export class CopyText {
 
 /** `COPY … FROM STDIN` of rows that are all there, as a query for node-postgres' queue. */
 class CopyIn implements pg.Submittable {
+  /** Set by node-postgres, which keeps a timer, and with it the rows, until it is called. */
+  callback: ((error?: Error) => void) | undefined;
   #error: Error | undefined;
 
   constructor(
     private readonly text: string,
     private readonly messages: readonly Buffer[],
-    private readonly done: (error: Error | undefined) => void,
+    private readonly settle: (error: Error | undefined) => void,
   ) {}
 
   submit(connection: unknown): void {
@@ -81,11 +83,16 @@ class CopyIn implements pg.Submittable {
   handleError(error: Error): void {
     this.#error ??= error;
     // The server is ready again after a refusal of its own; a broken connection never is.
-    if (!('severity' in error)) this.done(this.#error);
+    if (!('severity' in error)) this.#end();
   }
 
   handleReadyForQuery(): void {
-    this.done(this.#error);
+    this.#end();
+  }
+
+  #end(): void {
+    this.callback?.(this.#error);
+    this.settle(this.#error);
   }
 
   handleRowDescription(): void {}
