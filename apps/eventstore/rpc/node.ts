@@ -20,6 +20,23 @@ const SUPPORTED: readonly { service: string; method: string; features: readonly 
   })),
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendsession', features: [] },
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendrecords', features: [] },
+  ...['create', 'update', 'delete', 'enable', 'disable', 'details', 'changepassword', 'resetpassword'].map(
+    (method) => ({
+      service: 'event_store.client.users.users',
+      method,
+      features: [],
+    }),
+  ),
+  ...[
+    'startscavenge',
+    'stopscavenge',
+    'shutdown',
+    'mergeindexes',
+    'resignnode',
+    'setnodepriority',
+    'restartpersistentsubscriptions',
+  ].map((method) => ({ service: 'event_store.client.operations.operations', method, features: [] })),
+  { service: 'event_store.client.monitoring.monitoring', method: 'stats', features: [] },
   { service: 'event_store.client.gossip.gossip', method: 'read', features: [] },
   { service: 'event_store.client.server_features.serverfeatures', method: 'getsupportedmethods', features: [] },
 ];
