@@ -5,8 +5,9 @@ import { z } from 'zod';
 import { can, type Permission } from '#libs/domain/index.js';
 import { catalogue, categories, type RecordedEvent } from '#libs/events/catalogue/index.js';
 import { LogUnavailable, type EventLog } from '#libs/events/log/index.js';
+import { ProjectRow } from '#libs/read-models/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
-import type { Access } from '../platform/access.js';
+import { seesProjectIn, type Access } from '../platform/access.js';
 import type { Viewer } from '../platform/context.js';
 import type { ReadStore } from '../platform/read-store.js';
 import { toCloudEvent } from './cloud-event.js';
@@ -148,11 +149,16 @@ export class Feeds {
       throw new Refused(400, 'INVALID_INPUT', `${issue!.path.join('.')} ${issue!.message}`.trim());
     }
     const { project } = parsed.data;
-    const projectId = project?.toLowerCase();
-    const scope = projectId && { projectId, organisationId: viewer.organisationId };
-    // A project of others is no project: without a tie to it nothing of it would ever come.
-    if (scope && !(await this.#options.access.seesProject(viewer, scope)))
-      throw new Refused(404, 'NOT_FOUND', 'There is no such project.');
+    if (project === undefined) return parsed.data;
+    const read = this.#options.store.session();
+    try {
+      const row = await read.byId(ProjectRow, project);
+      const seen =
+        row && (await seesProjectIn(read, viewer, { projectId: row.id, organisationId: row.organisationId }));
+      if (!seen) throw new Refused(404, 'NOT_FOUND', 'There is no such project.');
+    } finally {
+      await read.release();
+    }
     return parsed.data;
   }
 
