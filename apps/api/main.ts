@@ -23,6 +23,7 @@ import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
+import { AsOfReads } from './history/as-of-reads.js';
 import { auditExport } from './audit/audit.http.js';
 import { Feeds } from './feeds/events.http.js';
 import { schemasRoute } from './feeds/schemas.http.js';
@@ -134,7 +135,15 @@ await runService(
     }, SWEEP_MS);
     sweep.unref();
 
+    const asOf = new AsOfReads({
+      url: config.databases.read,
+      store,
+      log,
+      limits: config.asOf,
+      onError: warn('as-of: connection trouble'),
+    });
     const edge = new GraphqlEdge({
+      asOf,
       store,
       access,
       secrets,
@@ -249,6 +258,7 @@ await runService(
         await ledger.close();
         await log.close();
         await snapshots.close();
+        await asOf.close();
         await store.close();
         await secrets.close();
       },

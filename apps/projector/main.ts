@@ -1,6 +1,7 @@
 import { openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { runService } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
+import { startAsOfBuilder } from './as-of.js';
 import { registerMetrics } from './metrics.js';
 import { startProjector } from './projector.js';
 
@@ -13,6 +14,7 @@ await runService('projector', async ({ config, logger, metrics }) => {
   await startWithErasures({ url: config.eventStoreUrl, secrets, logger });
   const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys, logger });
   const projector = startProjector({ log, url: config.databases.read, logger });
+  const asOf = startAsOfBuilder({ log, url: config.databases.read, logger });
   registerMetrics([metrics], projector, log);
   return {
     health: () => {
@@ -29,6 +31,7 @@ await runService('projector', async ({ config, logger, metrics }) => {
       });
     },
     stop: async () => {
+      await asOf.stop();
       await projector.stop();
       await log.close();
       await secrets.close();

@@ -8,6 +8,7 @@ import { review } from './review.js';
 export { audit, feed, identity, production, review };
 export * from './model.js';
 export { AuditRow } from './audit.js';
+export { AS_OF_MODELS, asOfCopy, AsOfBuilds, type AsOfBuild, type AsOfLimits, type AsOfState } from './as-of.js';
 export { ChangeRow } from './feed.js';
 export { OrganisationRow, UserRow } from './identity.js';
 export {

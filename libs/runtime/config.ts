@@ -52,6 +52,8 @@ export interface Settings {
   sessions: { idleMinutes: number; absoluteHours: number };
   /** Null shows the whole audit trail. */
   audit: { retentionDays: number | null };
+  /** Read models as of a moment. */
+  asOf: { builds: number; bytes: number; ttlSeconds: number };
   feeds: { heartbeatSeconds: number };
   ledger: {
     /** Signer key; undefined: in the file, or generated in the home. */
@@ -160,6 +162,7 @@ function toSettings(v: Variables): Settings {
     },
     sessions: { idleMinutes: v.SESSION_IDLE_MINUTES, absoluteHours: v.SESSION_ABSOLUTE_HOURS },
     audit: { retentionDays: v.AUDIT_RETENTION_DAYS ?? null },
+    asOf: { builds: v.AS_OF_BUILDS, bytes: v.AS_OF_BYTES, ttlSeconds: v.AS_OF_TTL_SECONDS },
     feeds: { heartbeatSeconds: v.FEED_HEARTBEAT_SECONDS },
     ledger: {
       key: v.LEDGER_KEY,

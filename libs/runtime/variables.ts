@@ -149,6 +149,11 @@ export const variables = z.object({
     .describe('An unfinished upload is removed after this long'),
   SESSION_IDLE_MINUTES: whole(1).default(60).describe('A session not used for this long is over'),
   SESSION_ABSOLUTE_HOURS: whole(1).default(12).describe('A session is over this long after login'),
+  AS_OF_BUILDS: whole(1, 100).default(3).describe('Moments that one organisation may have built at a time (X-As-Of)'),
+  AS_OF_BYTES: whole(1)
+    .default(4 * 1024 * MB)
+    .describe('Room on disk for all of them together (bytes); no new one is built past it'),
+  AS_OF_TTL_SECONDS: whole(1, 86_400).default(900).describe('A moment that nobody reads is removed after this long'),
   AUDIT_RETENTION_DAYS: whole(1, 36_500)
     .optional()
     .describe('Older entries of the audit trail are no longer shown or exported; unset: all are. The log keeps them'),

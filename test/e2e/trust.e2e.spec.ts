@@ -6,7 +6,7 @@ import { jest } from '@jest/globals';
 import { verifyReadModels } from '#apps/projector/index.js';
 import { openEventLog, startWithErasures, type EventLog } from '#libs/events/log/index.js';
 import { makeClip } from '#libs/media/testmedia.js';
-import { ensureDatabase } from '#libs/postgres/index.js';
+import { createPool, ensureDatabase } from '#libs/postgres/index.js';
 import { loadConfig } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { startStack, temporaryHome, type TestStack } from '../support/stack.js';
@@ -34,7 +34,7 @@ const work = mkdtempSync(join(tmpdir(), 'picturelock-trust-'));
 const clip = join(work, 'clip.mov');
 const home = temporaryHome();
 /** Addresses are those that a proxy on this machine tells. */
-const env = { TRUST_PROXY: '1' };
+const env = { TRUST_PROXY: '1', AS_OF_BUILDS: '2', AS_OF_TTL_SECONDS: '20' };
 let stack: TestStack;
 let log: EventLog;
 let admin: Person;
@@ -356,6 +356,91 @@ describe('time travel', () => {
     expect(await code({ position: String(nobodys) })).toBe('AS_OF_UNKNOWN_POSITION');
     expect(await code({ position: 'nonsense' })).toBe('BAD_USER_INPUT');
     expect(await code({ position: String(position) })).toBeUndefined();
+  });
+});
+
+describe('read models as of a moment', () => {
+  interface Seen {
+    project: { name: string } | null;
+    version: { status: string; comments: { edges: { node: { text: string; resolved: boolean } }[] } } | null;
+  }
+  const QUERY = `query ($project: ID!, $version: ID!) {
+    project(id: $project) { name }
+    version(id: $version) { status comments { edges { node { text resolved } } } } }`;
+  const variables = () => ({ project: made.projectId, version: v1 });
+  const asOf = <T>(moment: string, query = QUERY, who = admin, more: object = variables()) =>
+    who.send<T>({ query, variables: more }, { 'x-as-of': moment });
+  const code = async (...args: Parameters<typeof asOf>) => (await asOf(...args)).errors?.[0]?.extensions?.code;
+  const built = async (moment: string, who = admin) => {
+    const answer = await eventually(
+      () => asOf<Seen>(moment, QUERY, who),
+      ({ errors }) => errors?.[0]?.extensions?.code !== 'BUILDING',
+    );
+    expect(answer.errors).toBeUndefined();
+    return answer.data!;
+  };
+  const events = (type: string) =>
+    domainEvents(log).then((all) => all.filter((event) => event.type === type && event.metadata.actor.userId !== null));
+
+  it('answer the same queries as they would have been answered then', async () => {
+    const [renamed] = await events('ProjectRenamed');
+    const [commented] = await events('CommentAdded');
+    const { from } = renamed!.data as { from: string };
+    const first = await asOf<Seen>(String(commented!.position));
+    expect(first).toMatchObject({ status: 503, errors: [{ extensions: { code: 'BUILDING', retryAfterSeconds: 1 } }] });
+    expect(await built(String(commented!.position))).toEqual({
+      project: { name: from },
+      version: { status: 'CURRENT', comments: { edges: [{ node: { text: 'Too dark', resolved: false } }] } },
+    });
+    // By time: the log's own, of the last of what happened.
+    const now = await built(new Date().toISOString());
+    expect(now.project).toEqual({ name: 'Harbour at Dusk' });
+    expect(now.version!.status).toBe('LOCKED');
+    expect((await admin.read<Seen>(QUERY, variables())).project).toEqual(now.project);
+  });
+
+  it('are for reading what can be read of then, by who may', async () => {
+    const [commented] = await events('CommentAdded');
+    const then = String(commented!.position);
+    const rename = 'mutation ($input: RenameProjectInput!) { renameProject(input: $input) { position } }';
+    expect(await code(then, rename, admin, { input: { projectId: made.projectId, name: 'x' } })).toBe(
+      'AS_OF_QUERIES_ONLY',
+    );
+    expect(await code(then, '{ auditTrail { totalCount } }', admin, {})).toBe('AS_OF_NOT_AVAILABLE');
+    for (const person of [client, editor]) expect(await code(then, QUERY, person)).toBe('FORBIDDEN');
+    expect(await code(then, QUERY, new Person(stack.apiUrl))).toBe('UNAUTHENTICATED');
+    expect(await built(then, outsider)).toEqual({ project: null, version: null });
+  });
+
+  it('are refused with a code for what is no moment, and past the quota', async () => {
+    const all = [...(await domainEvents(log)), ...(await auditEvents(log))];
+    const taken = new Set(all.map(({ position }) => position));
+    let nobodys = 0n;
+    while (taken.has(nobodys)) nobodys++;
+    expect(await code('yesterday')).toBe('INVALID_AS_OF');
+    expect(await code('2026-01-01T00:00:00')).toBe('INVALID_AS_OF');
+    expect(await code(String((await log.head()) + 1_000_000n))).toBe('AS_OF_IN_FUTURE');
+    expect(await code(new Date(Date.now() + 3_600_000).toISOString())).toBe('AS_OF_IN_FUTURE');
+    expect(await code(String(nobodys))).toBe('AS_OF_UNKNOWN_POSITION');
+    const codes: (string | undefined)[] = [];
+    for (const { position } of all.slice(0, 3)) codes.push(await code(String(position)));
+    expect(codes).toContain('AS_OF_QUOTA');
+  });
+
+  it('are removed when nobody has read them for a while', async () => {
+    const pool = createPool(loadConfig(stack.env).databases.read, { max: 1 });
+    try {
+      const left = await eventually(
+        async () =>
+          (await pool.query<{ nspname: string }>(`SELECT nspname FROM pg_namespace WHERE nspname LIKE '%\\_asof\\_%'`))
+            .rows,
+        (rows) => rows.length === 0,
+        120_000,
+      );
+      expect(left).toEqual([]);
+    } finally {
+      await pool.end();
+    }
   });
 });
 

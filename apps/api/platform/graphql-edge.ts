@@ -17,6 +17,7 @@ import { CloseCode, type Context as WsContext, type ServerOptions, type Subscrib
 import type { GraphQLWsSubscriptionsConfig } from '@nestjs/graphql';
 import type { Logger } from '#libs/runtime/index.js';
 import type { Secrets, Session } from '#libs/secrets/index.js';
+import { checkAsOf, type AsOfReads } from '../history/as-of-reads.js';
 import type { Access } from './access.js';
 import type { RequestContext } from './context.js';
 import { queryCost } from './query-cost.js';
@@ -37,6 +38,7 @@ interface EdgeOptions {
   readonly access: Access;
   readonly secrets: Secrets;
   readonly logger: Logger;
+  readonly asOf: Pick<AsOfReads, 'session'>;
   /** Opens the console without a session; see `operatorToken`. */
   readonly operatorToken: string;
 }
@@ -107,9 +109,13 @@ export class GraphqlEdge {
         {
           // The snapshot of the operation is given back whatever became of it.
           requestDidStart: async ({ contextValue }) => ({
-            didResolveOperation: async ({ schema, document, request }) => {
+            didResolveOperation: async ({ schema, document, request, operation }) => {
               const cost = queryCost(schema, document, request.variables, request.operationName);
               if (cost > MAX_COST) throw tooExpensive(cost);
+              const context = contextValue as RequestContext;
+              if (context.asOf === undefined || !operation) return;
+              checkAsOf(operation, document);
+              context.read = await this.#options.asOf.session(context.asOf, context.viewer);
             },
             willSendResponse: async () => void (contextValue as RequestContext).read?.release(),
           }),
@@ -143,8 +149,8 @@ export class GraphqlEdge {
         sockets?.delete(socket);
         if (sockets?.size === 0) this.#sockets.delete(session.sessionId);
       },
-      onSubscribe: (_context, _id, payload) => {
-        const errors = this.#refusedBySize(payload);
+      onSubscribe: (context, _id, payload) => {
+        const errors = this.#refusedBySize(payload, (context as unknown as Live).extra.request);
         return errors.length > 0 ? errors : undefined;
       },
       onError: (_context, _id, _payload, errors) =>
@@ -153,8 +159,17 @@ export class GraphqlEdge {
   }
 
   /** Depth and cost limits hold on a socket as over HTTP. */
-  #refusedBySize({ query, variables, operationName }: SubscribePayload): readonly GraphQLError[] {
+  #refusedBySize(
+    { query, variables, operationName }: SubscribePayload,
+    request: IncomingMessage,
+  ): readonly GraphQLError[] {
     if (!this.schema) return [];
+    if (request.headers['x-as-of'] !== undefined)
+      return [
+        new GraphQLError('The past can be read, not followed: ask over HTTP.', {
+          extensions: { code: 'AS_OF_QUERIES_ONLY' },
+        }),
+      ];
     try {
       const document = parse(query, { maxTokens: MAX_TOKENS });
       const rules = [...specifiedRules, ...(this.#armor.validationRules as ValidationRule[])];
@@ -172,7 +187,9 @@ export class GraphqlEdge {
     const origin = { ip: request.ip, userAgent: request.headers['user-agent'] };
     if (token && sameText(token, this.#options.operatorToken)) return this.#context(undefined, origin, request, true);
     const session = token ? await this.#options.secrets.sessions.authenticate(token) : undefined;
-    return this.#context(session, origin, request);
+    const asOf = request.headers['x-as-of'];
+    const context = await this.#context(session, origin, request);
+    return asOf === undefined ? context : Object.assign(context, { asOf: String(asOf) });
   }
 
   async #ofSocket(live: Live): Promise<RequestContext> {
