@@ -28,6 +28,9 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
+/** For busy machines; nothing here waits that long otherwise. */
+const PATIENCE_MS = 25_000;
+
 const fresh = () => `s-${randomUUID()}`;
 type Settings = Partial<PersistentSubscriptionToStreamSettings>;
 const settings = (own: Settings = {}) =>
@@ -68,7 +71,7 @@ function consume(
     seen,
     subscription,
     failed: () => until(() => failure !== undefined, 'its end').then(() => failure),
-    has: (count: number) => until(() => seen.length >= count, `${count} messages, not ${seen.length}`),
+    has: (count: number) => until(() => seen.length >= count, `${count} messages`, PATIENCE_MS),
     stop: () => subscription.unsubscribe(),
   };
 }
@@ -219,6 +222,13 @@ describe('answers', () => {
     await until(async () => (await info(stream)).stats.parkedMessageCount === 0n, 'none parked');
     await reader.stop();
   });
+});
+
+it('an expression no server understands is refused', async () => {
+  const all = persistentSubscriptionToAllSettingsFromDefaults();
+  await expect(
+    client.createPersistentSubscriptionToAll(fresh(), all, { filter: eventTypeFilter({ regex: '(' }) }),
+  ).rejects.toThrow('Invalid regular expression');
 });
 
 describe('consumers', () => {
@@ -420,6 +430,16 @@ describe('what is done stays done', () => {
     await again.has(5);
     expect(again.seen[4]).toMatchObject({ n: 3, stream });
     await again.stop();
+  });
+
+  it('a configuration nobody understands keeps the server from nothing', async () => {
+    const url = await databaseUrl();
+    const first = await start(url);
+    const garbage = jsonEvent({ type: '$PersistentConfig', data: { entries: 'none' } });
+    await first.own.appendToStream('$persistentSubscriptionConfig', garbage);
+    await first.stop();
+    const { own } = await start(url);
+    expect(await own.listAllPersistentSubscriptions()).toEqual([]);
   });
 
   it('kill -9 loses no message, parked ones and replays under way included', async () => {

@@ -122,6 +122,11 @@ export class PersistentGroup {
     this.pump();
   }
 
+  /** True while a replayed message isn't settled. */
+  get isReplaying(): boolean {
+    return this.replaying.size > 0;
+  }
+
   connect(consumer: Consumer<Delivery>): void {
     this.consumers.add(consumer);
     this.strategy.added(consumer);
@@ -220,7 +225,7 @@ export class PersistentGroup {
   }
 
   private replayDone(id: string): void {
-    if (this.replaying.delete(id) && this.replaying.size === 0) this.port.replaySettled();
+    if (this.replaying.delete(id) && !this.isReplaying) this.port.replaySettled();
   }
 
   /** Sends as much as consumers take. */

@@ -267,6 +267,7 @@ export class RunningGroup implements GroupPort {
     } finally {
       this.replaying = false;
     }
+    if (!this.group.isReplaying) this.replaySettled();
   }
 
   replaySettled(): void {
@@ -285,6 +286,7 @@ export class RunningGroup implements GroupPort {
     if (replayedFrom === undefined) return;
     this.replayedFrom = replayedFrom;
     await this.deliverParked(replayedFrom, metadata.truncateBefore);
+    if (!this.group.isReplaying) this.replaySettled();
   }
 
   private async deliverParked(first: number, stop: number): Promise<void> {

@@ -3,6 +3,7 @@ import {
   ALL,
   decodeConfiguration,
   encodeConfiguration,
+  filterOf,
   groupKey,
   settingsProblem,
 } from '../core/persistent-settings.js';
@@ -38,7 +39,14 @@ export class PersistentSubscriptions {
   async start(): Promise<void> {
     const last = await this.log.last(CONFIGURATION);
     if (last === undefined) return;
-    for (const definition of decodeConfiguration(last.data)) await this.run(definition);
+    let definitions: GroupDefinition[] = [];
+    try {
+      definitions = decodeConfiguration(last.data);
+    } catch (error) {
+      // Somebody else wrote it. The log must be served all the same.
+      this.logger.error({ err: error, stream: CONFIGURATION }, 'persistent subscriptions can’t be read');
+    }
+    for (const definition of definitions) await this.run(definition);
   }
 
   private async run(definition: GroupDefinition): Promise<void> {
@@ -101,6 +109,11 @@ export class PersistentSubscriptions {
   private async define(source: string, group: string, settings: GroupSettings): Promise<GroupDefinition> {
     const endAtCreation = source === ALL ? this.log.head : (await this.log.readableStream(source)).lastRevision;
     const definition = { source, group, settings, endAtCreation };
+    try {
+      filterOf(settings);
+    } catch (error) {
+      throw rpc.invalidArgument(error instanceof Error ? error.message : String(error));
+    }
     const problem = settingsProblem(definition, this.log.head);
     if (problem !== undefined) throw rpc.persistentSubscriptionFailed(source, group, problem);
     return definition;
