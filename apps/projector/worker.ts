@@ -5,7 +5,7 @@ import type { EventBatch, EventLog } from '#libs/events/log/types.js';
 import { ensureDatabase, type Pool } from '#libs/postgres/index.js';
 import { completeReadModel, ensureReadModel, ReadModelChanged } from '#libs/read-models/index.js';
 import { Bulk, type Queryable } from './bulk.js';
-import { CheckpointMoved, EventFailed, isDropped, isTransient, Superseded } from './errors.js';
+import { CheckpointAheadOfLog, CheckpointMoved, EventFailed, isDropped, isTransient, Superseded } from './errors.js';
 import { parkedOf, parkStatement, type PutAside, readPutAside } from './parking.js';
 import { applyEvents, type BatchHandlers, categoryOf, type Projection } from './projection.js';
 import { type Claim, Session } from './session.js';
@@ -40,7 +40,7 @@ const LOCK_POLL_MS = 200;
 const SILENT_MS = 5_000;
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 2_000;
-/** A rebuild stopped by an event is tried again after this, growing to the second. */
+/** What has failed is tried again after this, growing to the second. */
 const STOPPED_MS = 5_000;
 const STOPPED_MAX_MS = 60_000;
 const ATTEMPTS = 3;
@@ -154,8 +154,9 @@ export class Worker {
       }
       if (failure) {
         this.#fail(failure);
-        // What an event stopped goes on by itself once the event is skipped or its handler mended; the rest needs a word.
-        const wait = failure instanceof EventFailed ? stopped : undefined;
+        // What could do harm needs a person; the rest goes on by itself once its cause is gone.
+        const harmful = failure instanceof CheckpointMoved || failure instanceof CheckpointAheadOfLog;
+        const wait = harmful || failure instanceof ReadModelChanged ? undefined : stopped;
         stopped = Math.min(stopped * 2, STOPPED_MAX_MS);
         await this.#untilAgain(wait);
         continue;
