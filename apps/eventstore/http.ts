@@ -2,6 +2,11 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { EventLog } from './storage/event-log.js';
 
+function memory(): Record<string, number> {
+  const { rss, heapUsed, heapTotal, arrayBuffers } = process.memoryUsage();
+  return { memoryBytes: rss, heapUsedBytes: heapUsed, heapBytes: heapTotal, bufferBytes: arrayBuffers };
+}
+
 /** Health and statistics: `/health/live`, `/health/ready`, `/stats`. */
 export async function startHttp(
   log: EventLog,
@@ -29,7 +34,7 @@ export async function startHttp(
           subscriptions: log.subscriptions,
           tailEvents: log.tail.size,
           tailBytes: log.tail.byteSize,
-          memoryBytes: process.memoryUsage().rss,
+          ...memory(),
           ...more(),
           uptimeSeconds: Math.round((Date.now() - startedAt) / 1_000),
         });
