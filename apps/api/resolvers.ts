@@ -1,6 +1,7 @@
 import { AuditEntryResolver, AuditResolver } from './audit/audit.resolver.js';
 import { ConsoleResolver } from './console/console.resolver.js';
 import { HistoryResolver } from './history/history.resolver.js';
+import { ControlResolver } from './console/control.resolver.js';
 import {
   IdentityResolver,
   LoginPayloadResolver,
@@ -72,4 +73,5 @@ export const RESOLVERS = [
   AuditEntryResolver,
   HistoryResolver,
   ConsoleResolver,
+  ControlResolver,
 ];

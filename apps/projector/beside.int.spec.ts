@@ -1,12 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createPool, type Pool, withTransaction } from '#libs/postgres/index.js';
-import { dropReplaced, readCheckpoint } from '#libs/read-models/index.js';
+import {
+  dropReplaced,
+  readCheckpoint,
+  cancelRebuild,
+  listRebuilds,
+  requestRebuild,
+  throttleRebuild,
+} from '#libs/read-models/index.js';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
 import type { Projection } from './projection.js';
 import { feed, identity } from './projections/index.js';
 import { type Projector, type ProjectorOptions, startProjector } from './projector.js';
 import { verifyReadModels } from './rebuild.js';
-import { cancelRebuild, listRebuilds, requestRebuild, throttleRebuild } from './rebuilds.js';
 import { happened, MemoryLog, uid, type Written } from './story.fixture.js';
 
 const SWITCHES = Number(process.env.PROJECTOR_SWITCHES ?? 3);

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventBatch, LogSubscription } from '#libs/events/log/types.js';
-import { dropReadModel, replaceReadModel, scratchCopy } from '#libs/read-models/index.js';
-import type { openRebuilds } from './rebuilds.js';
+import { dropReadModel, replaceReadModel, scratchCopy, type openRebuilds } from '#libs/read-models/index.js';
 import { Worker, type WorkerContext } from './worker.js';
 
 type Order = Awaited<ReturnType<typeof openRebuilds>>[number];

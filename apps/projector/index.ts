@@ -1,6 +1,6 @@
 /**
- * What others may use of the projector: running it inside a bench or spec, rebuilding, comparing with a clean rebuild, and
- * what a console does with parked events and rebuilds.
+ * What others may use of the projector: running it inside a bench or spec, rebuilding, and comparing
+ * with a clean rebuild.
  */
 export { startProjector, type ProjectionStatus, type Projector, type ProjectorOptions } from './projector.js';
 export {
@@ -12,19 +12,3 @@ export {
   type Verification,
 } from './rebuild.js';
 export { PROJECTIONS } from './projections/index.js';
-export {
-  listParked,
-  retryParked,
-  skipParked,
-  type ParkedEvent,
-  type ParkedFilter,
-  type ParkedState,
-} from './parking.js';
-export {
-  cancelRebuild,
-  listRebuilds,
-  requestRebuild,
-  throttleRebuild,
-  type Rebuild,
-  type RebuildState,
-} from './rebuilds.js';

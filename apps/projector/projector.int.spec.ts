@@ -1,11 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import { createPool, Listener, type Pool } from '#libs/postgres/index.js';
-import { digestReadModels, PROJECTION_CHANNEL, readCheckpoint } from '#libs/read-models/index.js';
+import {
+  digestReadModels,
+  PROJECTION_CHANNEL,
+  readCheckpoint,
+  listParked,
+  retryParked,
+  skipParked,
+} from '#libs/read-models/index.js';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
 import type { Handlers, Projection } from './projection.js';
 import { feed, identity, PROJECTIONS, review } from './projections/index.js';
-import { listParked, retryParked, skipParked } from './parking.js';
 import { type Projector, startProjector } from './projector.js';
 import { rebuild, verifyReadModels } from './rebuild.js';
 import { Session } from './session.js';

@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventLog, LogSubscription } from '#libs/events/log/types.js';
 import { createPool } from '#libs/postgres/index.js';
-import { dropOldVersions, dropReplaced, originalName, type ReadModel } from '#libs/read-models/index.js';
+import { dropOldVersions, dropReplaced, originalName, type ReadModel, openRebuilds } from '#libs/read-models/index.js';
 import { Beside } from './beside.js';
 import { CheckpointAheadOfLog } from './errors.js';
 import type { Projection } from './projection.js';
 import { PROJECTIONS } from './projections/index.js';
-import { openRebuilds } from './rebuilds.js';
 import { Group } from './group.js';
 import { readRetries } from './parking.js';
 import { newHolder, type ProjectionState, type ProjectorLogger, Worker } from './worker.js';

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { operatorToken, readSecrets, type Settings } from '#libs/runtime/index.js';
 import { ApiClient } from './api-client.js';
+import { control, CONTROL_USAGE } from './control.js';
 import { runningLauncher } from './home.js';
 import type { Screen } from './progress.js';
 import { bytes, duration, table } from './tables.js';
@@ -14,7 +15,6 @@ export interface ConsoleIo {
 
 interface Call {
   readonly api: ApiClient;
-  readonly args: readonly string[];
   readonly json: boolean;
   readonly watch: boolean;
 }
@@ -41,6 +41,7 @@ interface StatusAnswer {
   readonly operations: {
     readonly head: string;
     readonly projections: readonly { name: string; version: number; position: string | null; lag: LagAnswer }[];
+    readonly parked: number;
     readonly reactions: readonly { name: string; position: string; lag: LagAnswer }[];
     readonly queues: readonly {
       name: string;
@@ -61,17 +62,19 @@ const VERBS: Record<string, Verb> = {
       api.graphql<StatusAnswer>(`{ operations {
         head
         projections { name version position ${LAG} }
+        parked
         reactions { name position ${LAG} }
         queues { name waiting delayed active failed newestFailures { id reason } }
         subscribers { followers catchingUp waiting }
       } }`),
-    show: ({ operations: { head, projections, reactions, queues, subscribers } }: StatusAnswer) =>
+    show: ({ operations: { head, projections, parked, reactions, queues, subscribers } }: StatusAnswer) =>
       [
         `The log ends at ${head}.`,
         table(
           ['projection', 'version', 'position', 'lag', 'behind'],
           projections.map(({ name, version, position, lag }) => [name, version, position, ...lagCells(lag)]),
         ),
+        ...(parked > 0 ? [`! ${parked} events are parked or wait: picturelock parked`] : []),
         table(
           ['reaction', 'position', 'lag', 'behind'],
           reactions.map(({ name, position, lag }) => [name, position, ...lagCells(lag)]),
@@ -117,26 +120,35 @@ interface LogAnswer {
   };
 }
 
-export const isConsoleVerb = (command: string): boolean => Object.hasOwn(VERBS, command);
+export const isConsoleVerb = (command: string): boolean =>
+  Object.hasOwn(VERBS, command) || command === 'parked' || command === 'rebuild';
 
 /** For the usage text: a line for each verb. */
-export const CONSOLE_USAGE = Object.values(VERBS)
-  .map(({ usage }) => `  ${usage}`)
-  .join('\n');
+export const CONSOLE_USAGE = [...Object.values(VERBS).map(({ usage }) => `  ${usage}`), CONTROL_USAGE].join('\n');
 
 /**
  * One of the operator's verbs, asked of the running api with the installation's own token. Resolves to the exit code.
  * @throws Error when nothing runs, or the api refuses
  */
 export async function consoleVerb(command: string, args: string[], settings: Settings, io: ConsoleIo): Promise<number> {
-  const verb = VERBS[command]!;
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, watch: { type: 'boolean' }, url: { type: 'string' } },
+    options: {
+      json: { type: 'boolean' },
+      watch: { type: 'boolean' },
+      url: { type: 'string' },
+      reason: { type: 'string' },
+      throttle: { type: 'string' },
+      detach: { type: 'boolean' },
+    },
   });
   const api = new ApiClient(values.url ?? runningApi(settings), io.signal, operatorOf(settings));
-  const call: Call = { api, args: positionals, json: values.json ?? false, watch: values.watch ?? false };
+  const json = values.json ?? false;
+  if (command === 'parked' || command === 'rebuild')
+    return control(command, { api, io, args: positionals, json, options: values });
+  const verb = VERBS[command]!;
+  const call: Call = { api, json, watch: values.watch ?? false };
   for (;;) {
     const answer = await verb.ask(call);
     const text = call.json ? JSON.stringify(Object.values(answer)[0]) : verb.show(answer as never);

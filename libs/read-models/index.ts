@@ -1,17 +1,10 @@
-import { audit } from './audit.js';
-import { feed } from './feed.js';
-import { identity } from './identity.js';
-import type { ReadModel } from './model.js';
-import { production } from './production.js';
-import { review } from './review.js';
-
-export { audit, feed, identity, production, review };
 export * from './model.js';
-export { AuditRow } from './audit.js';
 export { AS_OF_MODELS, asOfCopy, AsOfBuilds, type AsOfBuild, type AsOfLimits, type AsOfState } from './as-of.js';
-export { ChangeRow } from './feed.js';
-export { OrganisationRow, UserRow } from './identity.js';
+export { audit, AuditRow } from './audit.js';
+export { ChangeRow, feed } from './feed.js';
+export { identity, OrganisationRow, UserRow } from './identity.js';
 export {
+  production,
   DeliverableRow,
   PipelineTemplateRow,
   ProjectAccessRow,
@@ -24,6 +17,7 @@ export {
   AnnotationRow,
   CommentRow,
   DecisionRow,
+  review,
   MEDIA_STATUSES,
   VERSION_STATUSES,
   VersionMediaRow,
@@ -34,8 +28,7 @@ export {
   type VersionStatus,
 } from './review.js';
 
-/** Every read model of this build. */
-export const READ_MODELS: readonly ReadModel[] = [identity, production, review, feed, audit];
+export { READ_MODELS } from './all.js';
 export { ensureControl, originalName, PROJECTION_CHANNEL } from './checkpoint.js';
 export { digestReadModels } from './digest.js';
 export { dropOldVersions, dropReplaced, leaseStatement, replaceReadModel, type Standing } from './replace.js';
@@ -49,3 +42,25 @@ export {
   type ReadModelState,
 } from './schema.js';
 export { tableOf, type Row, type Table, type TableColumn } from './tables.js';
+export {
+  countParked,
+  listParked,
+  PARKED_STATES,
+  retryParked,
+  skipParked,
+  toParked,
+  type ParkedEvent,
+  type ParkedFilter,
+  type ParkedRow,
+  type ParkedState,
+} from './parked.js';
+export {
+  cancelRebuild,
+  listRebuilds,
+  openRebuilds,
+  REBUILD_STATES,
+  requestRebuild,
+  throttleRebuild,
+  type Rebuild,
+  type RebuildState,
+} from './rebuilds.js';

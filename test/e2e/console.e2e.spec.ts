@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { jest } from '@jest/globals';
+import { jsonEvent, KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { consoleVerb } from '#apps/studio/console.js';
 import { ApiClient } from '#apps/studio/api-client.js';
 import { loadSettings, operatorToken, loadConfig } from '#libs/runtime/index.js';
@@ -29,13 +31,14 @@ afterAll(async () => {
 interface Status {
   operations: {
     head: string;
+    parked: number;
     projections: { name: string; position: string; lag: { events: number; more: boolean; seconds: number } }[];
     reactions: { name: string; lag: { events: number } }[];
     queues: { name: string; completed: number; failed: number }[];
   };
 }
 const STATUS = `{ operations {
-  head projections { name position lag { events more seconds } } reactions { name lag { events } }
+  head parked projections { name position lag { events more seconds } } reactions { name lag { events } }
   queues { name completed failed }
 } }`;
 
@@ -120,4 +123,96 @@ it('the command line shows the same, as tables or as JSON', async () => {
   const status = JSON.parse(await printed('status', '--json')) as Status['operations'];
   expect(status.projections.map(({ name }) => name)).toContain('feed');
   expect(await printed('log')).toMatch(/^VersionUploaded +1 +20/m);
+});
+
+it('read models are rebuilt beside those that are read, and take their place', async () => {
+  await settled();
+  const ask = () =>
+    studio.admin.graphql<{ version: { comments: { edges: unknown[] } } }>(
+      'query ($id: ID!) { version(id: $id) { comments { edges { node { id text author { name } } } } } }',
+      { id: versionId },
+    );
+  const before = await ask();
+  expect(before.version.comments.edges.length).toBeGreaterThan(0);
+  let over = false;
+  const reading = (async () => {
+    while (!over) expect(await ask()).toEqual(before);
+  })();
+  const text = await printed('rebuild').finally(() => (over = true));
+  await reading;
+  for (const name of ['identity', 'production', 'review', 'feed', 'audit'])
+    expect(text).toMatch(new RegExp(`^${name} +\\d+ +DONE `, 'm'));
+  expect(await ask()).toEqual(before);
+  const listed = JSON.parse(await printed('rebuild', 'list', '--json')) as { state: string }[];
+  expect(listed.every(({ state }) => state === 'DONE')).toBe(true);
+});
+
+it('a rebuild is throttled and cancelled; nonsense has a code', async () => {
+  await printed('rebuild', 'review', '--throttle', '1', '--detach');
+  await expect(printed('rebuild', 'review', '--detach')).rejects.toMatchObject({ code: 'REBUILD_RUNNING' });
+  expect(await printed('rebuild', 'cancel', 'review')).toMatch(/^review/m);
+  for (;;) {
+    const { rebuilds } = await studio.admin.graphql<{ rebuilds: { state: string }[] }>(
+      '{ rebuilds(projection: "review") { state } }',
+    );
+    if (rebuilds[0]!.state === 'CANCELLED') break;
+    expect(['REQUESTED', 'RUNNING']).toContain(rebuilds[0]!.state);
+  }
+  await expect(printed('rebuild', 'nothing')).rejects.toMatchObject({ code: 'UNKNOWN_PROJECTION' });
+  await expect(printed('rebuild', 'cancel', 'review')).rejects.toMatchObject({ code: 'NO_REBUILD' });
+  await expect(printed('parked', 'retry', 'review', '1')).rejects.toMatchObject({ code: 'NOT_PARKED' });
+  await expect(printed('rebuild', 'throttle', 'review', '0')).rejects.toThrow('at least 1');
+});
+
+it('an event that cannot be projected is parked, shown, and left out by decision; the others go on', async () => {
+  await settled();
+  const client = KurrentDBClient.connectionString(stack.urls.eventStore);
+  const stream = `version-${randomUUID()}`;
+  const commandId = randomUUID();
+  // As no command of ours would write it.
+  await client.appendToStream(stream, [
+    jsonEvent({
+      type: 'CommentAdded',
+      data: { versionId: 'no version at all' },
+      metadata: {
+        commandId,
+        commandHash: 'x',
+        index: 0,
+        count: 1,
+        organisationId: randomUUID(),
+        actor: { userId: null, role: 'SERVICE' },
+        schemaVersion: 1,
+        at: new Date().toISOString(),
+        $correlationId: commandId,
+        $causationId: commandId,
+      },
+    }),
+  ]);
+  await client.dispose();
+  const parked = async () =>
+    JSON.parse(await printed('parked', 'review', '--json')) as {
+      position: string;
+      state: string;
+      stream: string;
+      error: string | null;
+    }[];
+  for (const until = Date.now() + 60_000; (await parked()).length === 0;)
+    if (Date.now() > until) throw new Error('nothing was parked');
+  const [event] = await parked();
+  expect(event).toMatchObject({ stream, state: 'PARKED', error: expect.any(String) });
+  expect((await settled()).parked).toBeGreaterThan(0);
+  await studio.client.graphql(
+    `mutation ($input: AddCommentInput!) { addComment(input: $input) { comment { text } errors { ... on RefusalInfo { code message } } } }`,
+    { input: { versionId, text: 'The others go on' } },
+  );
+
+  await expect(printed('parked', 'skip', 'review', event!.position)).rejects.toThrow('--reason');
+  for (const { projection, position } of JSON.parse(await printed('parked', '--json')) as {
+    projection: string;
+    position: string;
+  }[])
+    await printed('parked', 'skip', projection, position, '--reason', 'written by hand');
+  for (const until = Date.now() + 60_000; (await settled()).parked > 0;)
+    if (Date.now() > until) throw new Error('it is still parked');
+  expect(await printed('parked')).toContain('written by hand');
 });

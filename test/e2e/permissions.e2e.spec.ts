@@ -145,6 +145,8 @@ describe('queries', () => {
   });
   const cases: Record<string, Case[]> = {
     logStatistics: [operated(() => 'logStatistics { events types { type } organisations { id } }')],
+    parkedEvents: [operated(() => 'parkedEvents { edges { node { error } } }')],
+    rebuilds: [operated(() => 'rebuilds { projection }')],
     operations: [operated(() => 'operations { head projections { name } queues { newestFailures { reason } } }')],
     auditTrail: [
       { ...own(() => 'auditTrail { totalCount edges { node { type changes { new } } } }'), loner: 'FORBIDDEN' },
@@ -265,7 +267,18 @@ describe('mutations', () => {
     outsider: 'NOT_FOUND',
     loner: 'FORBIDDEN',
   });
+  /** For who runs the installation. */
+  const operated = (input: () => Record<string, unknown>): Told => ({
+    input,
+    outsider: 'FORBIDDEN',
+    loner: 'FORBIDDEN',
+  });
   const cases: Record<string, Told> = {
+    cancelRebuild: operated(() => ({ projection: 'review' })),
+    rebuildProjections: operated(() => ({ projections: ['review'] })),
+    retryParkedEvent: operated(() => ({ projection: 'review', position: '1' })),
+    skipParkedEvent: operated(() => ({ projection: 'review', position: '1', reason: 'x' })),
+    throttleRebuild: operated(() => ({ projection: 'review', throttle: 1 })),
     addAnnotation: onVersion(() => ({ versionId: v2, text: 'x', shape })),
     addComment: onVersion(() => ({ versionId: v2, text: 'x' })),
     addProjectMember: managed(() => ({ projectId: made.projectId, userId: client.id })),

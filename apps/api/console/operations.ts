@@ -3,18 +3,43 @@ import { In } from 'typeorm';
 import type { EventLog } from '#libs/events/log/index.js';
 import type { Jobs } from '#libs/jobs/index.js';
 import { TRANSCODE_QUEUE } from '#libs/application/index.js';
-import { ChangeRow, feed, OrganisationRow, READ_MODELS, tableOf } from '#libs/read-models/index.js';
+import {
+  ChangeRow,
+  countParked,
+  feed,
+  listRebuilds,
+  OrganisationRow,
+  READ_MODELS,
+  type Rebuild as RebuildRecord,
+  tableOf,
+} from '#libs/read-models/index.js';
 import type { Changes } from '../platform/changes.js';
 import type { ReadStore } from '../platform/read-store.js';
-import type { Lag, LogStatistics, Operations, ProjectionStatus, QueueStatus, ReactionStatus } from './types.js';
+import type {
+  Lag,
+  LogStatistics,
+  Operations,
+  ProjectionStatus,
+  QueueStatus,
+  ReactionStatus,
+  Rebuild,
+} from './types.js';
 
 /** Events that are counted one by one to say how far something lags. */
 const COUNTED = 1000;
 const FAILURES_SHOWN = 10;
 const LOOK_MS = 1000;
+/** An ended rebuild is shown this long. */
+const REBUILD_SHOWN_MS = 10 * 60_000;
 const CHANGE = `${feed.schema}.${tableOf(ChangeRow).name}`;
 /** Every category that anything follows: what is not of these lags nowhere. */
 const CATEGORIES = [...new Set(READ_MODELS.flatMap(({ categories }) => categories))];
+
+export const toRebuild = (rebuild: RebuildRecord): Rebuild => ({
+  ...rebuild,
+  position: rebuild.position < 0n ? null : String(rebuild.position),
+  head: rebuild.head === null ? null : String(rebuild.head),
+});
 
 /** What an operator wants to know of the running installation, gathered from the log, the read models and the queues. */
 export class OperationsView {
@@ -28,13 +53,15 @@ export class OperationsView {
   /** @param before the look before this one, for the rate between the two */
   async look(before?: Operations): Promise<Operations> {
     const at = new Date();
-    const [head, rows, reactionRows, queue] = await Promise.all([
+    const [head, rows, reactionRows, queue, rebuilds, parked] = await Promise.all([
       this.log.head(),
       this.store.query<{ name: string; version: number; position: string; updated_at: Date }>(
         'SELECT name, version, position::text, updated_at FROM projection.checkpoint',
       ),
       this.jobs.checkpoint.all(),
       this.#queue(TRANSCODE_QUEUE),
+      listRebuilds(this.store.pool),
+      countParked(this.store.pool, { states: ['PARKED', 'WAITING', 'STOPPED'] }),
     ]);
     const lagAt = this.#lags(head, at);
     const projections = await Promise.all(
@@ -64,6 +91,10 @@ export class OperationsView {
       head: String(head),
       eventsPerSecond: before ? await this.#rate(before, at, projections) : null,
       projections,
+      rebuilds: rebuilds
+        .filter(({ endedAt }) => endedAt === null || at.getTime() - endedAt.getTime() < REBUILD_SHOWN_MS)
+        .map(toRebuild),
+      parked,
       reactions,
       queues: [queue],
       subscribers: this.changes.statistics(),

@@ -1,4 +1,8 @@
-import { Field, Float, Int, ObjectType } from '@nestjs/graphql';
+import { Field, Float, ID, InputType, Int, ObjectType } from '@nestjs/graphql';
+import type { ParkedState, RebuildState } from '#libs/read-models/index.js';
+import { ConnectionOf } from '../platform/connections.js';
+import { ParkedStateEnum, RebuildStateEnum } from '../platform/enums.js';
+import { RefusalUnion, type RefusalObject } from '../platform/refusals.js';
 import { ByteSize, Position } from '../platform/scalars.js';
 
 @ObjectType({ description: 'How far behind the log something is.' })
@@ -49,6 +53,45 @@ export class SubscriberStatistics {
   @Field(() => Int, { description: 'Of them: reading stored changes, because they resume or lag.' }) catchingUp: number;
   @Field(() => Int, { description: 'Changes that wait to be taken, all together.' }) waiting: number;
 }
+@ObjectType({ description: 'An event that a projection has put aside, because it could not process it or must wait.' })
+export class ParkedEvent {
+  @Field() projection: string;
+  @Field(() => Int) version: number;
+  @Field(() => Position) position: string;
+  @Field(() => ParkedStateEnum) state: ParkedState;
+  @Field(() => ID) eventId: string;
+  @Field() eventType: string;
+  @Field() stream: string;
+  @Field(() => Int) revision: number;
+  @Field(() => String, { nullable: true, description: 'What went wrong; null for one that only waits.' })
+  error: string | null;
+  @Field(() => Int) attempts: number;
+  @Field(() => String, { nullable: true, description: 'Why it was skipped.' }) reason: string | null;
+  @Field(() => Date) parkedAt: Date;
+}
+export const ParkedEventConnection = ConnectionOf(ParkedEvent, 'ParkedEvent');
+
+@ObjectType({ description: 'A rebuild beside the rows that are being read, which it replaces when it has caught up.' })
+export class Rebuild {
+  @Field(() => ID) id: string;
+  @Field() projection: string;
+  @Field(() => Int) version: number;
+  @Field(() => RebuildStateEnum) state: RebuildState;
+  @Field(() => Position, { nullable: true, description: 'Reached so far; null before the first event.' })
+  position: string | null;
+  @Field(() => Position, { nullable: true, description: 'Where the log ended when last looked at.' })
+  head: string | null;
+  @Field(() => Float) events: number;
+  @Field(() => Float, { nullable: true }) eventsPerSecond: number | null;
+  @Field(() => Float, { nullable: true, description: 'An estimate.' }) secondsLeft: number | null;
+  @Field(() => Int, { nullable: true, description: 'Most events per second; null for as fast as it goes.' })
+  throttle: number | null;
+  @Field(() => String, { nullable: true, description: 'Why it failed.' }) error: string | null;
+  @Field(() => Date) requestedAt: Date;
+  @Field(() => Date, { nullable: true }) startedAt: Date | null;
+  @Field(() => Date, { nullable: true }) endedAt: Date | null;
+}
+
 @ObjectType({ description: 'The installation at one moment.' })
 export class Operations {
   @Field(() => Date) at: Date;
@@ -59,6 +102,10 @@ export class Operations {
   })
   eventsPerSecond: number | null;
   @Field(() => [ProjectionStatus]) projections: ProjectionStatus[];
+  @Field(() => [Rebuild], { description: 'Requested and running ones, and those that ended in the last ten minutes.' })
+  rebuilds: Rebuild[];
+  @Field(() => Int, { description: 'Events that are parked, wait for a parked one, or stopped a rebuild.' })
+  parked: number;
   @Field(() => [ReactionStatus]) reactions: ReactionStatus[];
   @Field(() => [QueueStatus]) queues: QueueStatus[];
   @Field(() => SubscriberStatistics) subscribers: SubscriberStatistics;
@@ -85,4 +132,38 @@ export class LogStatistics {
   @Field(() => [OrganisationStatistics], { description: 'Busiest first, at most 50.' })
   organisations: OrganisationStatistics[];
   @Field(() => ByteSize, { description: 'Size of the read models on disk, indexes included.' }) readModelBytes: string;
+}
+
+@InputType()
+export class RebuildProjectionsInput {
+  @Field(() => [String], { nullable: true, description: 'Default: all of them.' }) projections?: string[] | null;
+  @Field(() => Int, { nullable: true, description: 'Most events per second of each; default as fast as it goes.' })
+  throttle?: number | null;
+}
+@InputType()
+export class ProjectionRefInput {
+  @Field() projection: string;
+}
+@InputType()
+export class ThrottleRebuildInput extends ProjectionRefInput {
+  @Field(() => Int, { nullable: true, description: 'Null takes the limit away.' }) throttle?: number | null;
+}
+@InputType()
+export class ParkedEventRefInput extends ProjectionRefInput {
+  @Field(() => Position) position: string;
+}
+@InputType()
+export class SkipParkedEventInput extends ParkedEventRefInput {
+  @Field({ description: 'For those who ask later.' }) reason: string;
+}
+
+@ObjectType()
+export class RebuildsPayload {
+  @Field(() => [Rebuild], { description: 'Of the projections that were named, newest first.' }) rebuilds: Rebuild[];
+  @Field(() => [RefusalUnion], { description: 'Empty when it was accepted.' }) errors: RefusalObject[];
+}
+@ObjectType()
+export class ParkedEventPayload {
+  @Field(() => ParkedEvent, { nullable: true }) event: ParkedEvent | null;
+  @Field(() => [RefusalUnion], { description: 'Empty when it was accepted.' }) errors: RefusalObject[];
 }

@@ -65,7 +65,7 @@ export function ConnectionOf<T>(node: Type<T>, name: string): Type<Page<T>> {
   return Connection as unknown as Type<Page<T>>;
 }
 
-const badPage = (message: string, path: string) =>
+export const badPage = (message: string, path: string) =>
   new GraphQLError(message, { extensions: { code: 'INVALID_PAGE', path: [path] } });
 
 const encodeCursor = (key: string): string => Buffer.from(`k${key}`).toString('base64url');

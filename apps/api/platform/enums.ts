@@ -1,6 +1,6 @@
 import { registerEnumType } from '@nestjs/graphql';
 import { completesOn, outcome, ROLES, STAGE_STATES, verdict } from '#libs/events/catalogue/index.js';
-import { MEDIA_STATUSES, VERSION_STATUSES } from '#libs/read-models/index.js';
+import { MEDIA_STATUSES, PARKED_STATES, REBUILD_STATES, VERSION_STATUSES } from '#libs/read-models/index.js';
 
 /** A GraphQL enum whose names and values are the catalogue's. */
 function enumOf<const T extends readonly string[]>(name: string, values: T): { [K in T[number]]: K } {
@@ -20,6 +20,8 @@ export const EntityTypeEnum = enumOf('EntityType', [
   'VERSION',
   'VERSION_MEDIA',
 ]);
+export const ParkedStateEnum = enumOf('ParkedState', PARKED_STATES);
+export const RebuildStateEnum = enumOf('RebuildState', REBUILD_STATES);
 export const RoleEnum = enumOf('Role', ROLES);
 export const StageStateEnum = enumOf('StageState', STAGE_STATES);
 export const CompletesOnEnum = enumOf('CompletesOn', completesOn.options);

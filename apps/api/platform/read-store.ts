@@ -109,13 +109,18 @@ export class ReadStore {
     await this.#source.destroy();
   }
 
+  /** For statements about the projections themselves. */
+  get pool(): Pool {
+    return (this.#source.driver as unknown as { master: Pool }).master;
+  }
+
   get manager(): EntityManager {
     return this.#source.manager;
   }
 
   /** Without the mapper's own runner around each statement: what runs all the time is asked here. */
   async query<T>(sql: string, parameters: unknown[] = []): Promise<T[]> {
-    const { rows } = await (this.#source.driver as unknown as { master: Pool }).master.query(sql, parameters);
+    const { rows } = await this.pool.query(sql, parameters);
     return rows as T[];
   }
 

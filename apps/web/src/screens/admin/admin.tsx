@@ -1,22 +1,28 @@
 import { useCallback, useEffect, useState } from 'react';
 import {
+  CancelRebuildDocument,
   type LagPartsFragment,
   LogStatisticsDocument,
   type LogStatisticsQuery,
   OperationsLookedDocument,
   OperationsNowDocument,
   type OperationsPartsFragment,
+  RebuildProjectionsDocument,
+  type RebuildPartsFragment,
 } from '../../generated/graphql.js';
 import { ApiFailure } from '../../net/client.js';
 import { useSession } from '../../net/context.jsx';
 import { useLive } from '../../net/live.js';
 import { WarningIcon } from '../../ui/icons.jsx';
-import { Blank, Button, Loading } from '../../ui/parts.jsx';
+import { Blank, Button, Loading, ProgressBar } from '../../ui/parts.jsx';
 import { bytes, when } from '../../ui/words.js';
+import { useAct } from './acts.js';
+import { ParkedSection } from './parked.jsx';
 import { Plot } from './plot.jsx';
 import { appended, behind, type Sample } from './samples.js';
 
 const RATE = 'Events per second';
+const REBUILT = { DONE: 'rebuilt', CANCELLED: 'cancelled', FAILED: 'failed' } as const;
 
 /** The operator's page: how far everything that follows the log is, live. */
 export function AdminScreen() {
@@ -100,6 +106,7 @@ export function AdminScreen() {
               <th className="number">Position</th>
               <th>Last moved</th>
               <LagHeads />
+              <th>Rebuild</th>
             </tr>
           </thead>
           <tbody>
@@ -110,11 +117,19 @@ export function AdminScreen() {
                 <td className="number">{position ?? '–'}</td>
                 <td>{movedAt === null ? 'never' : when(movedAt, new Date(moment))}</td>
                 <LagCells lag={lag} />
+                <td>
+                  <RebuildCell
+                    projection={name}
+                    rebuild={now.rebuilds.find(({ projection }) => projection === name) ?? null}
+                  />
+                </td>
               </tr>
             ))}
           </tbody>
         </table>
       </section>
+
+      <ParkedSection count={now.parked} />
 
       <section aria-label="Reactions">
         <h2>Reactions</h2>
@@ -194,6 +209,42 @@ function Fact({ name, value }: { name: string; value: string }) {
     <div>
       <dt>{name}</dt>
       <dd>{value}</dd>
+    </div>
+  );
+}
+
+/** A button, or how far it is. What is read stays as it is until the new rows take its place. */
+function RebuildCell({ projection, rebuild }: { projection: string; rebuild: RebuildPartsFragment | null }) {
+  const { act, busy } = useAct();
+  if (rebuild?.state === 'REQUESTED' || rebuild?.state === 'RUNNING') {
+    const { head, position, eventsPerSecond, secondsLeft } = rebuild;
+    const known = head !== null && position !== null && Number(head) > 0;
+    return (
+      <div className="rebuild">
+        <ProgressBar
+          fraction={known ? Math.min(1, Number(position) / Number(head)) : null}
+          label={`Rebuild of ${projection}`}
+        />
+        <small>
+          {eventsPerSecond === null ? 'waiting' : `${Math.round(eventsPerSecond)} events/s`}
+          {secondsLeft !== null && `, ${behind(secondsLeft)} left`}
+        </small>
+        <Button tone="ghost" busy={busy} onClick={() => void act(CancelRebuildDocument, { projection })}>
+          Cancel
+        </Button>
+      </div>
+    );
+  }
+  return (
+    <div className="rebuild">
+      <Button busy={busy} onClick={() => void act(RebuildProjectionsDocument, { projections: [projection] })}>
+        Rebuild
+      </Button>
+      {rebuild !== null && (
+        <small className={rebuild.state === 'FAILED' ? 'grid-bad' : ''} title={rebuild.error ?? undefined}>
+          {REBUILT[rebuild.state]}
+        </small>
+      )}
     </div>
   );
 }

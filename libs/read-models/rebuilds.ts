@@ -1,8 +1,9 @@
 import { refuse, type Refusal } from '#libs/events/catalogue/index.js';
 import type { Pool } from '#libs/postgres/index.js';
-import { PROJECTIONS } from './projections/index.js';
+import { READ_MODELS } from './all.js';
 
-export type RebuildState = 'REQUESTED' | 'RUNNING' | 'DONE' | 'CANCELLED' | 'FAILED';
+export const REBUILD_STATES = ['REQUESTED', 'RUNNING', 'DONE', 'CANCELLED', 'FAILED'] as const;
+export type RebuildState = (typeof REBUILD_STATES)[number];
 
 /** A rebuild beside the rows that are being read. */
 export interface Rebuild {
@@ -95,16 +96,16 @@ export async function requestRebuild(
 ): Promise<Refusal | undefined> {
   const wrong = checkThrottle(throttle);
   if (wrong) return wrong;
-  const names = [...new Set(projections ?? PROJECTIONS.map(({ model }) => model.name))];
+  const names = [...new Set(projections ?? READ_MODELS.map(({ name }) => name))];
   const models = [];
   for (const name of names) {
-    const found = PROJECTIONS.find(({ model }) => model.name === name);
+    const found = READ_MODELS.find((model) => model.name === name);
     if (!found)
       return refuse('UNKNOWN_PROJECTION', `There is no projection "${name}".`, {
         path: ['projections'],
-        details: { known: PROJECTIONS.map(({ model }) => model.name) },
+        details: { known: READ_MODELS.map(({ name }) => name) },
       });
-    models.push(found.model);
+    models.push(found);
   }
   try {
     await pool.query(

@@ -1,0 +1,175 @@
+import { Args, Context, Int, Mutation, Query, Resolver } from '@nestjs/graphql';
+import type { Refusal } from '#libs/events/catalogue/index.js';
+import {
+  cancelRebuild,
+  countParked,
+  listParked,
+  listRebuilds,
+  type ParkedEvent as Parked,
+  type ParkedState,
+  requestRebuild,
+  retryParked,
+  skipParked,
+  throttleRebuild,
+} from '#libs/read-models/index.js';
+import { badPage, DEFAULT_PAGE, MAX_PAGE, type Page } from '../platform/connections.js';
+import type { RequestContext } from '../platform/context.js';
+import { ParkedStateEnum } from '../platform/enums.js';
+import { ReadStore } from '../platform/read-store.js';
+import { toRefusalObject } from '../platform/refusals.js';
+import { toRebuild } from './operations.js';
+import { Operators } from './operators.js';
+import {
+  ParkedEvent,
+  ParkedEventConnection,
+  ParkedEventPayload,
+  ParkedEventRefInput,
+  ProjectionRefInput,
+  Rebuild,
+  RebuildProjectionsInput,
+  RebuildsPayload,
+  SkipParkedEventInput,
+  ThrottleRebuildInput,
+} from './types.js';
+
+const SHOWN_REBUILDS = 50;
+
+const toParkedEvent = (event: Parked): ParkedEvent => ({ ...event, position: String(event.position) });
+const cursorOf = ({ projection, position }: Parked): string =>
+  Buffer.from(`${projection} ${position}`).toString('base64url');
+function fromCursor(cursor: string): { projection: string; position: bigint } {
+  const found = /^(\w+) (\d{1,19})$/.exec(Buffer.from(cursor, 'base64url').toString());
+  if (!found) throw badPage('This cursor is not one of ours.', 'after');
+  return { projection: found[1]!, position: BigInt(found[2]!) };
+}
+
+const errors = (refusal: Refusal | undefined) =>
+  refusal ? [toRefusalObject({ ...refusal, path: refusal.path && ['input', ...refusal.path] })] : [];
+
+/** What the operator does about projections: rebuild them, and settle what they could not process. */
+@Resolver()
+export class ControlResolver {
+  constructor(
+    private readonly operators: Operators,
+    private readonly store: ReadStore,
+  ) {}
+
+  @Query(() => ParkedEventConnection, { description: 'The operator’s: by projection, then in log order.' })
+  async parkedEvents(
+    @Args('projection', { type: () => String, nullable: true }) projection: string | null | undefined,
+    @Args('states', { type: () => [ParkedStateEnum], nullable: true }) states: ParkedState[] | null | undefined,
+    @Args('first', { type: () => Int, nullable: true, description: `At most ${MAX_PAGE}.` })
+    first: number | null | undefined,
+    @Args('after', { type: () => String, nullable: true }) after: string | null | undefined,
+    @Context() context: RequestContext,
+  ): Promise<Page<ParkedEvent>> {
+    await this.operators.require(context);
+    const size = first ?? DEFAULT_PAGE;
+    if (size < 0 || size > MAX_PAGE) throw badPage(`A page has 0 to ${MAX_PAGE} items.`, 'first');
+    const filter = { ...(projection ? { projection } : {}), ...(states ? { states } : {}) };
+    const found = await listParked(this.store.pool, {
+      ...filter,
+      ...(after ? { after: fromCursor(after) } : {}),
+      limit: size + 1,
+    });
+    const edges = found.slice(0, size).map((event) => ({ cursor: cursorOf(event), node: toParkedEvent(event) }));
+    return {
+      edges,
+      pageInfo: {
+        hasNextPage: found.length > size,
+        hasPreviousPage: after != null,
+        startCursor: edges[0]?.cursor ?? null,
+        endCursor: edges.at(-1)?.cursor ?? null,
+      },
+      totalCount: () => countParked(this.store.pool, filter),
+    };
+  }
+
+  @Query(() => [Rebuild], { description: `The operator’s: the newest ${SHOWN_REBUILDS}, newest first.` })
+  async rebuilds(
+    @Args('projection', { type: () => String, nullable: true }) projection: string | null | undefined,
+    @Context() context: RequestContext,
+  ): Promise<Rebuild[]> {
+    await this.operators.require(context);
+    return (await listRebuilds(this.store.pool, projection ?? undefined)).slice(0, SHOWN_REBUILDS).map(toRebuild);
+  }
+
+  @Mutation(() => RebuildsPayload, {
+    description:
+      'The operator’s: fills the tables anew beside those that are read, and swaps when they have caught up.',
+  })
+  async rebuildProjections(
+    @Args('input') { projections, throttle }: RebuildProjectionsInput,
+    @Context() context: RequestContext,
+  ): Promise<RebuildsPayload> {
+    await this.operators.require(context);
+    const refusal = await requestRebuild(this.store.pool, projections ?? undefined, { throttle: throttle ?? null });
+    return this.#rebuilds(refusal, projections ?? undefined);
+  }
+
+  @Mutation(() => RebuildsPayload, { description: 'The operator’s: what is read stays.' })
+  async cancelRebuild(
+    @Args('input') { projection }: ProjectionRefInput,
+    @Context() context: RequestContext,
+  ): Promise<RebuildsPayload> {
+    await this.operators.require(context);
+    return this.#rebuilds(await cancelRebuild(this.store.pool, projection), [projection]);
+  }
+
+  @Mutation(() => RebuildsPayload, { description: 'The operator’s: from the next moment on.' })
+  async throttleRebuild(
+    @Args('input') { projection, throttle }: ThrottleRebuildInput,
+    @Context() context: RequestContext,
+  ): Promise<RebuildsPayload> {
+    await this.operators.require(context);
+    return this.#rebuilds(await throttleRebuild(this.store.pool, projection, throttle ?? null), [projection]);
+  }
+
+  @Mutation(() => ParkedEventPayload, {
+    description: 'The operator’s: tried again within a second or two, with what waits for it.',
+  })
+  async retryParkedEvent(
+    @Args('input') { projection, position }: ParkedEventRefInput,
+    @Context() context: RequestContext,
+  ): Promise<ParkedEventPayload> {
+    await this.operators.require(context);
+    return this.#parked(await retryParked(this.store.pool, projection, BigInt(position)), projection, position);
+  }
+
+  @Mutation(() => ParkedEventPayload, {
+    description: 'The operator’s: left out for good, of later rebuilds too; what waits for it goes on without.',
+  })
+  async skipParkedEvent(
+    @Args('input') { projection, position, reason }: SkipParkedEventInput,
+    @Context() context: RequestContext,
+  ): Promise<ParkedEventPayload> {
+    await this.operators.require(context);
+    return this.#parked(await skipParked(this.store.pool, projection, BigInt(position), reason), projection, position);
+  }
+
+  async #rebuilds(refusal: Refusal | undefined, projections: readonly string[] | undefined): Promise<RebuildsPayload> {
+    const all = refusal ? [] : await listRebuilds(this.store.pool);
+    // One each: its newest.
+    const newest = new Map(all.toReversed().map((rebuild) => [rebuild.projection, rebuild]));
+    return {
+      rebuilds: [...newest.values()]
+        .filter(({ projection }) => projections?.includes(projection) ?? true)
+        .map(toRebuild),
+      errors: errors(refusal),
+    };
+  }
+
+  async #parked(refusal: Refusal | undefined, projection: string, position: string): Promise<ParkedEventPayload> {
+    const [event] = refusal
+      ? []
+      : await listParked(this.store.pool, {
+          projection,
+          after: { projection, position: BigInt(position) - 1n },
+          limit: 1,
+        });
+    return {
+      event: event && String(event.position) === position ? toParkedEvent(event) : null,
+      errors: errors(refusal),
+    };
+  }
+}
