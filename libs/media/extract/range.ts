@@ -318,19 +318,20 @@ async function differs(
   const made = await probe(work, { ...limits, countBelowBytes: 0 });
   if (!made.ok) return ok(made.error.reason ?? made.error.message);
   const file: FileInput = { path: work, demuxer: formatOf(made.value.container).demuxer };
+  if (!made.value.video) return ok('the result has no picture');
   let frames = made.value.durationFrames;
   if (!made.value.durationExact) {
-    const counted = await packetTimes(work, file, made.value.video!.index, limits);
+    const counted = await packetTimes(work, file, made.value.video.index, limits);
     if (!counted.ok) return counted.error.code === 'FFMPEG_FAILED' ? ok('the result can’t be read back') : counted;
     frames = counted.value.frames;
   }
   if (frames !== count) return ok(`${frames} frames instead of ${count}`);
   if (!ends) return ok(null);
-  const stream = String(made.value.video!.index);
+  const stream = String(made.value.video.index);
   const head = await packetsFrom(file, stream, '', 1, limits);
   if (!head.ok) return head;
   if (head.value[0]?.data_hash !== ends.first) return ok('the first frame is not that of the range');
-  const before = Math.max(0, frameStart(made.value.video!, count - 2));
+  const before = Math.max(0, frameStart(made.value.video, count - 2));
   const tail = await packetsFrom(file, stream, secondsText(before), 4, limits);
   if (!tail.ok) return tail;
   return ok(tail.value.at(-1)?.data_hash === ends.last ? null : 'the last frame is not that of the range');
