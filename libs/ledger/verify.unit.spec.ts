@@ -181,7 +181,7 @@ describe('a bundle that was tampered with', () => {
         expect(report.findings[0]!.event).toEqual({ id, stream, revision, type });
         expect(report.verified).toBe(299);
       }),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
   });
 
@@ -212,7 +212,7 @@ describe('a bundle that was tampered with', () => {
         const report = await verifyLines(await bundle(events, shown(left)), known);
         expect(said(report)).toEqual(Array.from({ length: gone }, (_, i) => ['missing', n + i]));
       }),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
   });
 
@@ -224,7 +224,7 @@ describe('a bundle that was tampered with', () => {
         expect(said(report)).toEqual([['inserted', n]]);
         expect(report.findings[0]!.event?.id).toBe(forged.id);
       }),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
     const twice = await verifyLines(await bundle(events, shown(events.toSpliced(9, 0, events[3]!))), known);
     expect(said(twice)).toEqual([['inserted', 3]]);
@@ -238,7 +238,7 @@ describe('a bundle that was tampered with', () => {
         expect(report.findings[0]).toMatchObject({ index: n, kind: 'moved', event: { id: events[n]!.id } });
         expect(report.findings.every(({ kind }) => kind === 'moved')).toBe(true);
       }),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
   });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { ROOT } from '../support/build.js';
 import { startStack, type TestStack } from '../support/stack.js';
-import { found, hire, type Person } from './support.js';
+import { eventually, found, hire, type Person } from './support.js';
 
 jest.setTimeout(300_000);
 
@@ -96,5 +96,24 @@ describe('an auditor', () => {
     expect((await get(admin, '/ledger/proofs/8f6f1b0a-54f1-4c0f-8a5d-1d7f4a9c3c03')).status).toBe(404);
     const artist = await hire(admin, 'Kim', 'ARTIST');
     expect((await get(artist, `/ledger/proofs/${id}`)).status).toBe(403);
+  });
+
+  it('verifies a log in which a person was erased, whose words no feed shows any more', async () => {
+    const artist = await hire(admin, 'Zebedee', 'ARTIST');
+    const shown = async () => {
+      const response = await fetch(new URL('/events/export?after=0&type=UserRegistered', stack.apiUrl), admin);
+      return response.text();
+    };
+    expect(await shown()).toContain(artist.email);
+    const before = join(folder, 'before.txt');
+    await picturelock('ledger', 'checkpoint', '--out', before, '--url', stack.apiUrl);
+    await admin.does('erasePerson', { userId: artist.id });
+    const after = await eventually(shown, (text) => !text.includes(artist.email));
+    expect(after).not.toContain('Zebedee');
+    expect(after).toContain('"name":"[redacted]"');
+    const bundle = join(folder, 'erased.ndjson');
+    await picturelock('ledger', 'export', '--out', bundle, '--url', stack.apiUrl);
+    const verified = await picturelock('ledger', 'verify', bundle, '--checkpoint', before, '--json');
+    expect(JSON.parse(verified.out)).toMatchObject({ ok: true, removedByPolicy: 0, findings: [] });
   });
 });
