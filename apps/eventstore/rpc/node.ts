@@ -6,6 +6,8 @@ import sharedPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1
 /** The version of the real server whose behaviour this one follows. */
 export const PROTOCOL_VERSION = '24.6.0';
 
+const PROJECTIONS = ['create', 'update', 'delete', 'statistics', 'disable', 'enable', 'reset', 'state', 'result'];
+
 /** What stock clients may use; they fall back or refuse by themselves for what isn't listed. */
 const SUPPORTED: readonly { service: string; method: string; features: readonly string[] }[] = [
   { service: 'event_store.client.streams.streams', method: 'read', features: ['position', 'events'] },
@@ -17,6 +19,12 @@ const SUPPORTED: readonly { service: string; method: string; features: readonly 
     service: 'event_store.client.persistent_subscriptions.persistentsubscriptions',
     method,
     features: ['stream', 'all'],
+  })),
+  // Creating one is refused, which clients are to hear from here rather than to try elsewhere.
+  ...PROJECTIONS.map((method) => ({
+    service: 'event_store.client.projections.projections',
+    method,
+    features: method === 'create' ? ['track_emitted_streams'] : [],
   })),
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendsession', features: [] },
   { service: 'kurrentdb.protocol.v2.streams.streamsservice', method: 'appendrecords', features: [] },
