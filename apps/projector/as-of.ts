@@ -41,7 +41,7 @@ export function logAsOf(
   };
 }
 
-const drop = async (pool: Pool, build: AsOfBuild): Promise<void> => {
+const drop = async (pool: Pool, build: Pick<AsOfBuild, 'id'>): Promise<void> => {
   for (const model of AS_OF_MODELS) await dropReadModel(pool, asOfCopy(model, build));
 };
 

@@ -92,7 +92,8 @@ export class AsOfBuilds {
     return this.#transaction(async (client) => {
       await client.query(LOCK);
       const known = await client.query<Row>(
-        `UPDATE as_of.build SET expires_at = clock_timestamp() + make_interval(secs => $4)
+        `UPDATE as_of.build SET expires_at =
+           CASE state WHEN 'FAILED' THEN expires_at ELSE clock_timestamp() + make_interval(secs => $4) END
          WHERE organisation_id = $1 AND position = $2 AND models = $3 AND expires_at > clock_timestamp()
          RETURNING ${COLUMNS}`,
         [organisationId, String(position), MODELS, ttlSeconds],
@@ -110,11 +111,17 @@ export class AsOfBuilds {
       const made = await client.query<Row>(
         `INSERT INTO as_of.build (id, organisation_id, position, models, state, expires_at)
          VALUES ($1, $2, $3, $4, 'REQUESTED', clock_timestamp() + make_interval(secs => $5))
-         ON CONFLICT (organisation_id, position, models) DO UPDATE SET expires_at = EXCLUDED.expires_at
+         ON CONFLICT (organisation_id, position, models) DO NOTHING
          RETURNING ${COLUMNS}`,
         [randomUUID(), organisationId, String(position), MODELS, ttlSeconds],
       );
-      return toBuild(made.rows[0]!);
+      if (made.rows[0]) return toBuild(made.rows[0]);
+      // One that has expired may be going this very moment: it is not to be used, and made anew once it is gone.
+      const going = await client.query<Row>(
+        `SELECT ${COLUMNS} FROM as_of.build WHERE organisation_id = $1 AND position = $2 AND models = $3`,
+        [organisationId, String(position), MODELS],
+      );
+      return { ...toBuild(going.rows[0]!), state: 'BUILDING' };
     });
   }
 
@@ -132,8 +139,13 @@ export class AsOfBuilds {
     return rows[0] && toBuild(rows[0]);
   }
 
+  /** A sign of life from who builds it; nothing expires under the builder's hands. */
   async alive(id: string): Promise<void> {
-    await this.#query(`UPDATE as_of.build SET alive_at = clock_timestamp() WHERE id = $1`, [id]);
+    await this.#query(
+      `UPDATE as_of.build SET alive_at = clock_timestamp(),
+         expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => ${GONE_SECONDS})) WHERE id = $1`,
+      [id],
+    );
   }
 
   async done(id: string, failure: string | null): Promise<void> {
@@ -144,8 +156,16 @@ export class AsOfBuilds {
     ]);
   }
 
-  /** Removes what has expired, with `drop` for its tables; returns how many. */
-  async sweep(drop: (build: AsOfBuild) => Promise<void>): Promise<number> {
+  /** Removes what has expired and what nobody knows of, with `drop` for the tables; returns how many. */
+  async sweep(drop: (build: Pick<AsOfBuild, 'id'>) => Promise<void>): Promise<number> {
+    await this.#prepare();
+    const { rows: unknown } = await this.pool
+      .query<{ id: string }>(
+        `SELECT DISTINCT right(nspname, 32) AS id FROM pg_namespace WHERE nspname ~ '_asof_[0-9a-f]{32}$'
+         AND right(nspname, 32) NOT IN (SELECT replace(id::text, '-', '') FROM as_of.build)`,
+      )
+      .catch(this.#again);
+    for (const orphan of unknown) await drop(orphan);
     const { rows } = await this.#query(
       `SELECT ${COLUMNS} FROM as_of.build WHERE expires_at <= clock_timestamp() LIMIT 20`,
       [],
@@ -154,7 +174,7 @@ export class AsOfBuilds {
       await drop(toBuild(row));
       await this.#query(`DELETE FROM as_of.build WHERE id = $1 AND expires_at <= clock_timestamp()`, [row.id]);
     }
-    return rows.length;
+    return rows.length + unknown.length;
   }
 
   async #query(text: string, values: unknown[]): Promise<{ rows: Row[] }> {
