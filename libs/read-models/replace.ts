@@ -44,6 +44,7 @@ export async function replaceReadModel(
         [copy.model.name, version, copy.epoch, copy.position ?? -1n],
       );
       if (!rows[0] || rowCount !== 1) throw new Moved();
+      await client.query('DELETE FROM projection.leader WHERE name = $1 AND version = $2', [copy.model.name, version]);
       await client.query(`ALTER SCHEMA ${id(schema)} RENAME TO ${id(aside)}`);
       await client.query(`ALTER SCHEMA ${id(copy.model.schema)} RENAME TO ${id(schema)}`);
       await client.query(`COMMENT ON SCHEMA ${id(aside)} IS ${pg.escapeLiteral(REPLACED + new Date().toISOString())}`);

@@ -174,13 +174,11 @@ export async function ensureReadModel(
 async function drop(client: PoolClient, model: ReadModel): Promise<void> {
   await client.query(`DROP SCHEMA IF EXISTS ${pg.escapeIdentifier(model.schema)} CASCADE`);
   const { rows } = await client.query<{ there: boolean }>(
-    `SELECT to_regclass('projection.checkpoint') IS NOT NULL AS there`,
+    `SELECT to_regclass('projection.leader') IS NOT NULL AS there`,
   );
-  if (rows[0]!.there)
-    await client.query(`DELETE FROM projection.checkpoint WHERE name = $1 AND version = $2`, [
-      model.name,
-      model.version,
-    ]);
+  if (!rows[0]!.there) return;
+  for (const table of ['checkpoint', 'leader'])
+    await client.query(`DELETE FROM projection.${table} WHERE name = $1 AND version = $2`, [model.name, model.version]);
 }
 
 /** Removes the read model's tables and its checkpoint. What was in them comes back from the log. */
