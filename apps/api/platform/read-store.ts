@@ -230,6 +230,18 @@ const behind = (position: bigint) =>
     }),
   );
 
+/** Statements one after the other: loaders ask at the same time, and a snapshot is one connection. */
+function inTurn(runner: QueryRunner): QueryRunner {
+  const run = runner.query.bind(runner) as (...args: unknown[]) => Promise<unknown>;
+  let last: Promise<unknown> = Promise.resolve();
+  const query = (...args: unknown[]): Promise<unknown> => {
+    const next = last.then(() => run(...args));
+    last = next.catch(() => undefined);
+    return next;
+  };
+  return Object.assign(runner, { query });
+}
+
 /**
  * One consistent view of all read models for one operation: a read-only snapshot, opened with the first read, in which
  * what may be seen is at least as new as what is shown. Released at the end of the operation.
@@ -328,7 +340,7 @@ export class ReadSession {
     await this.#store.heard(this.#floor);
     let comparedElsewhere = false;
     for (let pause = AGAIN_MS; ; pause = Math.min(pause * 2, MAX_AGAIN_MS)) {
-      const runner = this.#source.createQueryRunner();
+      const runner = inTurn(this.#source.createQueryRunner());
       try {
         const client = (await runner.connect()) as PoolClient;
         // Several statements at once are answered with an array that the types don't know.
