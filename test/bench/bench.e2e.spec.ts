@@ -45,6 +45,8 @@ describe('npm run bench', () => {
       (error: { code: number; stderr: string; stdout: string }) => error,
     );
     expect(failure).toMatchObject({ code: 2, stdout: '' });
-    expect(failure.stderr).toMatch(/There is no bench nothing[^]*Benches: annotate, append, eventstore, live, rebuild, transcode/);
+    expect(failure.stderr).toMatch(
+      /There is no bench nothing[^]*Benches: annotate, append, eventstore, live, rebuild, transcode/,
+    );
   });
 });
