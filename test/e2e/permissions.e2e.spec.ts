@@ -94,6 +94,8 @@ beforeAll(async () => {
   );
   decision = decided.decision.id;
   await Promise.all([transcoded(admin, v1), transcoded(admin, v2), stateOf(admin, stageId, 'CHANGES_REQUESTED')]);
+  // So that there is a rebuild to see.
+  await admin.does('rebuildProjections', { projections: ['audit'] });
   ({ uploadId } = await upload(editor, clip, `${SECRET}.mov`));
   session = (await client.read<{ sessions: { id: string }[] }>('{ sessions { id } }')).sessions[0]!.id;
   before = await log.head();

@@ -359,6 +359,7 @@ describe('ids of another organisation', () => {
     ],
     createProject: () => [mine.admin, { name: 'Next', code: 'NEXT', templateId: mine.plan.templateId }],
     deactivateUser: () => [mine.admin, { userId: mine.editor.id, reason: 'left' }],
+    erasePerson: () => [mine.admin, { userId: mine.editor.id }],
     deleteComment: () => [mine.client, { versionId: mine.current, commentId: mine.comment }],
     editComment: () => [
       mine.client,
