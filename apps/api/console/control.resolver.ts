@@ -12,7 +12,7 @@ import {
   skipParked,
   throttleRebuild,
 } from '#libs/read-models/index.js';
-import { badPage, DEFAULT_PAGE, MAX_PAGE, type Page } from '../platform/connections.js';
+import { badPage, MAX_PAGE, type Page, sizeOf } from '../platform/connections.js';
 import type { RequestContext } from '../platform/context.js';
 import { ParkedStateEnum } from '../platform/enums.js';
 import { ReadStore } from '../platform/read-store.js';
@@ -64,8 +64,7 @@ export class ControlResolver {
     @Context() context: RequestContext,
   ): Promise<Page<ParkedEvent>> {
     await this.operators.require(context);
-    const size = first ?? DEFAULT_PAGE;
-    if (size < 0 || size > MAX_PAGE) throw badPage(`A page has 0 to ${MAX_PAGE} items.`, 'first');
+    const { size } = sizeOf({ first });
     const filter = { ...(projection ? { projection } : {}), ...(states ? { states } : {}) };
     const found = await listParked(this.store.pool, {
       ...filter,

@@ -76,7 +76,7 @@ function decodeCursor(cursor: string, path: string): string {
 }
 
 /** How many items, and from which end. @throws INVALID_PAGE */
-function sizeOf(args: PageArgs): { size: number; backwards: boolean } {
+export function sizeOf(args: PageArgs): { size: number; backwards: boolean } {
   if (args.first != null && args.last != null) throw badPage('Take first or last, not both.', 'last');
   const size = args.first ?? args.last ?? DEFAULT_PAGE;
   if (size < 0 || size > MAX_PAGE)
