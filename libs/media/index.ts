@@ -14,3 +14,7 @@ export * from './signedUrl.js';
 export * from './ffmpeg/index.js';
 export * from './hls.js';
 export * from './ladder.js';
+export * from './lut.js';
+export * from './waveform.js';
+export * from './loudness.js';
+export * from './frameMap.js';

@@ -1,16 +1,56 @@
-/** Which review copies a medium gets, and the one ffmpeg command that makes them from one decode. Pure. */
+/** Which renditions a medium gets, for which purpose, and the one ffmpeg command that makes them from one decode. Pure. */
+import { colourFilter, labelArguments, samplesOf, soundArguments } from './extract/plan.js';
+import { qualityArguments, type PictureEncoder } from './ffmpeg/encoders.js';
+import type { FrameMap } from './frameMap.js';
 import type { SpriteSheet } from './hls.js';
-import type { MediaInfo, VideoTrack } from './probe/index.js';
-import { RATES, sameRate } from './timecode.js';
+import { programmesOf, type Programme } from './loudness.js';
+import { USUAL_PEAK, toneMapCube, writeCube, type Cube, type HdrTransfer } from './lut.js';
+import type { AudioTrack, MediaInfo, VideoTrack } from './probe/index.js';
+import { RATES, formatTimecode, parseTimecode, rateText, sameRate, type Rate } from './timecode.js';
 import type { ReviewRole } from './transcode.js';
+import { samplesPerPixel } from './waveform.js';
+
+/**
+ * What renditions are for. REVIEW: adaptive HLS with poster, sprites, waveform and loudness, or the viewable copy of a still;
+ * PREVIEW: one small file that plays anywhere; THUMBNAIL: a small still; EDITORIAL: a proxy that relinks in Avid, Premiere and Resolve.
+ */
+export type Purpose = 'THUMBNAIL' | 'PREVIEW' | 'EDITORIAL' | 'REVIEW';
+export const VIEWING: readonly Purpose[] = ['THUMBNAIL', 'PREVIEW', 'REVIEW'];
+
+/** Codecs of editorial proxies: every picture stands by itself. */
+export const EDITORIAL_CODECS = ['proresProxy', 'dnxhrLb', 'h264Intra'] as const;
+/** Lines of a 16:9 box the picture fits into, never enlarged; `source` is its own size. */
+export const EDITORIAL_RESOLUTIONS = ['source', '2160', '1080', '720', '540'] as const;
+
+export interface EditorialSpec {
+  readonly codec: (typeof EDITORIAL_CODECS)[number];
+  readonly resolution: (typeof EDITORIAL_RESOLUTIONS)[number];
+  /** SOURCE: code values and tags as the source has them, so that a grade fits both. REVIEW: as review shows it. Default SOURCE. */
+  readonly colour?: ColourChoice;
+}
+
+export type ColourChoice = 'SOURCE' | 'REVIEW';
+
+/** What is asked for. */
+export interface LadderSpec {
+  /** Default {@link VIEWING}; with `editorial` also EDITORIAL. */
+  readonly purposes?: readonly Purpose[];
+  /** Needed for EDITORIAL. */
+  readonly editorial?: EditorialSpec;
+  /** Applied to the code values of the source for REVIEW colour, instead of tone mapping: what log pictures need. */
+  readonly lut?: Cube;
+  /** Of the PREVIEW. Default REVIEW. */
+  readonly previewColour?: ColourChoice;
+}
 
 export interface PlannedFile {
   readonly name: string;
   readonly role: ReviewRole;
+  readonly purpose: Purpose;
   readonly mime: string;
   readonly width?: number;
   readonly height?: number;
-  /** Must hold as many frames as the source. */
+  /** Must hold as many frames as the source, or as the frame map says. */
   readonly countFrames?: boolean;
 }
 
@@ -28,13 +68,25 @@ export interface ReviewPlan {
   readonly files: readonly PlannedFile[];
   readonly renditions: readonly PlannedRendition[];
   readonly sprites: SpriteSheet | null;
+  /** Programmes whose loudness is measured on the way. */
+  readonly programmes: readonly Programme[];
+  /** Stereo of 16 bits comes on standard output, to be drawn. */
+  readonly waveform: { readonly sampleRate: number; readonly samplesPerPixel: number } | null;
+  /** Files the command reads from the working folder; not part of the result. */
+  readonly sidecars: readonly { readonly name: string; readonly text: string }[];
 }
 
-export interface PlanOptions {
+export interface PlanOptions extends LadderSpec {
   /** Filters this ffmpeg has. */
   readonly filters: ReadonlySet<string>;
   readonly threads: number;
   readonly preset: string;
+  /** Of H.264 for viewing. Default software. */
+  readonly encoder?: PictureEncoder;
+  /** Needed for EDITORIAL of variable rate. */
+  readonly frameMap?: FrameMap | null;
+  /** Frames of the source where `info` does not tell them exactly; needed for the exact length of EDITORIAL's sound. */
+  readonly frames?: number | null;
 }
 
 export interface Size {
@@ -73,101 +125,317 @@ function halfEven(value: number): number {
   return Math.max(2, 2 * Math.round(value / 4));
 }
 
+export function purposesOf(spec: LadderSpec): readonly Purpose[] {
+  return spec.purposes ?? (spec.editorial ? [...VIEWING, 'EDITORIAL'] : VIEWING);
+}
+
 export function planReview(info: MediaInfo, options: PlanOptions): ReviewPlan {
   if (info.kind === 'IMAGE') return planStill(info, options);
   if (info.kind === 'AUDIO') return planSound(info, options);
   return planPicture(info, options);
 }
 
+/** One branch of the graph: what it makes of its share of the pictures, where that goes, and the file. */
+interface Branch {
+  readonly name: string;
+  /** Chains from `[name]` on; the last label is `[name_out]`. */
+  readonly chains: readonly string[];
+  readonly output: readonly string[];
+  readonly files: readonly PlannedFile[];
+}
+
+const SOFTWARE: PictureEncoder = { name: 'libx264', hardware: null, globals: [], filter: 'format=yuv420p' };
+/** Location, device and names in the source's metadata are not for those who get a review copy. */
+const STRIP = ['-map_metadata', '-1', '-map_chapters', '-1'];
+const LUT_FILE = 'review.cube';
+
 function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
   const video = info.video!;
+  const purposes = purposesOf(options);
+  const wants = (purpose: Purpose) => purposes.includes(purpose);
   const shown: Size = { width: video.displayWidth, height: video.displayHeight };
   const [top, low] = rungSizes(shown);
-  const proxy = fitInside(shown, { width: 854, height: 480 });
   const sprites = planSprites(info, shown);
-  const sound = info.audio.length > 0;
+  const sound = info.audio.length > 0 && (wants('REVIEW') || wants('PREVIEW'));
+  const cube = reviewCube(video, options);
+  const encoder = options.encoder ?? SOFTWARE;
+  const scale = ({ width, height }: Size) => `scale=${width}:${height}:flags=bicubic,setsar=1`;
+  // Cards take pictures of their own kind: the way there ends each chain.
+  const upload = encoder.hardware ? `,${encoder.filter}` : '';
+  const encode = (size: Size, stream?: string) => viewingEncoder(video, encoder, options, size, stream);
+
   const posterFrame = info.durationExact ? Math.floor((info.durationFrames ?? 0) / 10) : 0;
-  const still = 'scale=out_range=pc,format=yuvj420p';
-  const scale = (size: Size) => `scale=${size.width}:${size.height}:flags=bicubic,setsar=1`;
-  const graph = [
-    `[0:${video.index}]${prepare(video, top, options.filters)},split=5[top][low0][proxy0][poster0][sprites0]`,
-    `[low0]${scale(low)}[low]`,
-    `[proxy0]${scale(proxy)}[proxy]`,
-    // ffmpeg reports no progress before every output has begun (measured with 5.1), and a picture that comes late would keep a
-    // long transcode looking stalled: both begin with the first frame, which the real picture then replaces.
-    `[poster0]select='eq(n,0)+eq(n,${posterFrame})',${still},setpts=N/TB[poster]`,
-    '[sprites0]split=2[begin0][tiles0]',
-    `[begin0]trim=end_frame=1,scale=${sprites.tileWidth * SPRITE_COLUMNS}:${sprites.tileHeight * sprites.rows}:out_range=pc,` +
-      'setsar=1,format=yuvj420p[begin]',
-    `[tiles0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:out_range=pc,setsar=1,` +
-      `format=yuvj420p,tile=${SPRITE_COLUMNS}x${sprites.rows}[sheet]`,
-    '[begin][sheet]concat=n=2:v=1:a=0,setpts=N/TB[sprites]',
-    ...(sound ? [`${stereo(info)},asplit=2[sound][soundproxy]`] : []),
-  ];
-  const gop = Math.max(1, Math.round((GOP_SECONDS * video.rate.num) / video.rate.den));
-  const segmentSeconds = video.variableRate ? GOP_SECONDS : (gop * video.rate.den) / video.rate.num;
-  const keyframes = video.variableRate
-    ? ['-g', '1000', '-force_key_frames', `expr:gte(t,n_forced*${GOP_SECONDS})`, '-enc_time_base', '1/90000']
-    : ['-g', String(gop), '-keyint_min', String(gop)];
-  const encoder = [
-    ...['-c:v', 'libx264', '-preset', options.preset, '-profile:v', 'high', '-pix_fmt', 'yuv420p'],
-    // Without B-frames decoding order is display order: the stream starts at exactly 0 and frame n is at n / rate, without the
-    // edit lists that players treat differently. It costs a few per cent of bit rate.
-    ...['-bf', '0', '-sc_threshold', '0', ...keyframes],
-    ...['-fps_mode', 'passthrough', '-threads', String(options.threads)],
-  ];
-  const quality = (size: Size, stream = 'v') => {
-    const rate = maxBitrate(size, video.rate.num / video.rate.den);
-    return [`-crf:${stream}`, '23', `-maxrate:${stream}`, String(rate), `-bufsize:${stream}`, String(2 * rate)];
-  };
-  // Location, device and names in the source's metadata are not for those who get a review copy.
-  const strip = ['-map_metadata', '-1', '-map_chapters', '-1'];
-  const output = [
-    ...['-filter_complex', graph.join(';')],
-    ...['-map', '[top]', '-map', '[low]', ...(sound ? ['-map', '[sound]'] : []), ...strip],
-    ...[...encoder, ...quality(top, 'v:0'), ...quality(low, 'v:1'), ...(sound ? aac() : [])],
-    ...hlsMuxer(
-      segmentSeconds,
-      sound ? 'v:0,agroup:s,name:v0 v:1,agroup:s,name:v1 a:0,agroup:s,name:a0' : 'v:0,name:v0 v:1,name:v1',
-    ),
-    ...['-map', '[proxy]', ...(sound ? ['-map', '[soundproxy]'] : []), ...strip],
-    ...[...encoder, ...quality(proxy), ...(sound ? aac() : []), ...startTimecode(info)],
-    ...['-movflags', '+faststart', '-f', 'mp4', 'proxy.mp4'],
-    ...['-map', '[poster]', ...strip, ...jpeg('3', posterFrame > 0 ? 2 : 1), 'poster.jpg'],
-    ...['-map', '[sprites]', ...strip, ...jpeg('5', 2), 'sprites.jpg'],
-  ];
+  // ffmpeg reports no progress before every output has begun (measured with 5.1), and a picture that comes late would keep a
+  // long transcode looking stalled: stills begin with the first frame, which the real picture then replaces.
+  const pick = `select='eq(n,0)+eq(n,${posterFrame})',setpts=N/TB`;
+  const still = (size: Size) => `scale=${size.width}:${size.height}:out_range=pc,setsar=1,format=yuvj420p`;
+  const stills = posterFrame > 0 ? 2 : 1;
+  const thumbnail = fitInside(shown, { width: 320, height: 180 });
+
+  const viewing: Branch[] = [];
+  if (wants('REVIEW')) {
+    viewing.push(
+      { name: 'top', chains: [`[top]${scale(top)}${upload}[top_out]`], output: [], files: [] },
+      { name: 'low', chains: [`[low]${scale(low)}${upload}[low_out]`], output: [], files: [] },
+      {
+        name: 'poster',
+        chains: [`[poster]${pick},${still(top)}[poster_out]`],
+        output: [...STRIP, ...jpeg('3', stills), 'poster.jpg'],
+        files: [{ name: 'poster.jpg', role: 'POSTER', purpose: 'REVIEW', mime: 'image/jpeg', ...top }],
+      },
+      spriteBranch(sprites),
+    );
+  }
+  if (wants('THUMBNAIL')) {
+    viewing.push({
+      name: 'thumbnail',
+      chains: [`[thumbnail]${pick},${still(thumbnail)}[thumbnail_out]`],
+      output: [...STRIP, ...jpeg('4', stills), 'thumbnail.jpg'],
+      files: [{ name: 'thumbnail.jpg', role: 'THUMBNAIL', purpose: 'THUMBNAIL', mime: 'image/jpeg', ...thumbnail }],
+    });
+  }
+  const ofSource: Branch[] = [];
+  if (wants('PREVIEW')) {
+    const size = fitInside(shown, { width: 854, height: 480 });
+    const own = options.previewColour === 'SOURCE';
+    const colours = own
+      ? `${[scale(size), ...colourFilter(video)].join(',')},format=${video.hdr ? 'yuv420p10le' : 'yuv420p'}`
+      : scale(size);
+    // Ten bits are for software: few cards encode them in H.264.
+    const software = { ...options, encoder: SOFTWARE };
+    const picture = own ? viewingEncoder(video, SOFTWARE, software, size, undefined, video.hdr) : encode(size);
+    (own ? ofSource : viewing).push({
+      name: 'preview',
+      chains: [`[preview]${colours}${own ? '' : upload}[preview_out]`],
+      output: [
+        ...(sound ? ['-map', '[soundpreview]'] : []),
+        ...[...STRIP, ...picture, ...(sound ? aac() : []), ...startTimecode(info)],
+        ...['-movflags', '+faststart', '-f', 'mp4', 'proxy.mp4'],
+      ],
+      files: [{ name: 'proxy.mp4', role: 'PROXY', purpose: 'PREVIEW', mime: 'video/mp4', ...size, countFrames: true }],
+    });
+  }
+  if (wants('EDITORIAL') && options.editorial) {
+    const branch = editorialBranch(info, options.editorial, options, shown);
+    (options.editorial.colour === 'REVIEW' ? viewing : ofSource).push(branch);
+  }
+
+  const graph: string[] = [];
+  const begin = `[0:${video.index}]${deinterlaceAndTime(video, options.filters)}`;
+  // A proxy in review colours at its own size is larger than the top rung: the shared picture is as large as the largest of them.
+  const largest = viewing.some(({ name }) => name === 'editorial') ? largestOf(viewing, top) : top;
+  const shared = viewing.length > 0 ? ['viewing'] : [];
+  const taps = [...shared, ...ofSource.map(({ name }) => name)];
+  graph.push(`${begin}${taps.length > 1 ? `,split=${taps.length}` : ''}${taps.map((tap) => `[${tap}]`).join('')}`);
+  if (viewing.length > 0) {
+    const names = viewing.map(({ name }) => `[${name}]`).join('');
+    graph.push(
+      `[viewing]${prepare(video, largest, cube)}${viewing.length > 1 ? `,split=${viewing.length}` : ''}${names}`,
+    );
+  }
+  graph.push(...[...viewing, ...ofSource].flatMap(({ chains }) => chains));
+  const programmes = sound ? programmesOf(info.audio) : [];
+  if (sound) {
+    const users = [...(wants('REVIEW') ? ['[sound]', '[wave]'] : []), ...(wants('PREVIEW') ? ['[soundpreview]'] : [])];
+    graph.push(...soundChains(info, wants('REVIEW') ? programmes : [], users));
+  }
+  const others = [...viewing, ...ofSource].filter(({ output }) => output.length > 0);
+  const rate = info.rate!;
+  const gop = groupOfPictures(rate);
+  const segmentSeconds = video.variableRate ? GOP_SECONDS : (gop * rate.den) / rate.num;
+  const hls = wants('REVIEW')
+    ? [
+        ...['-map', '[top_out]', '-map', '[low_out]', ...(sound ? ['-map', '[sound]'] : []), ...STRIP],
+        ...[...encode(top, 'v:0'), ...rateLimit(video, low, 'v:1'), ...(sound ? aac() : [])],
+        ...hlsMuxer(
+          segmentSeconds,
+          sound ? 'v:0,agroup:s,name:v0 v:1,agroup:s,name:v1 a:0,agroup:s,name:a0' : 'v:0,name:v0 v:1,name:v1',
+        ),
+      ]
+    : [];
   const rendition = (name: string, size?: Size): PlannedRendition => ({
     playlist: `hls_${name}.m3u8`,
     segments: `hls_${name}.mp4`,
     ...size,
   });
-  const renditions = [rendition('v0', top), rendition('v1', low), ...(sound ? [rendition('a0')] : [])];
+  const renditions = wants('REVIEW')
+    ? [rendition('v0', top), rendition('v1', low), ...(sound ? [rendition('a0')] : [])]
+    : [];
   return {
     inputOptions: [],
-    output,
+    output: [
+      ...['-filter_complex', graph.join(';')],
+      ...hls,
+      ...others.flatMap(({ name, output }) => ['-map', `[${name}_out]`, ...output]),
+      ...(sound && wants('REVIEW') ? soundOutputs(programmes) : []),
+    ],
+    files: [...others.flatMap(({ files }) => files), ...renditionFiles(renditions)],
+    renditions,
+    sprites: wants('REVIEW') ? sprites : null,
+    programmes: wants('REVIEW') ? programmes : [],
+    waveform: sound && wants('REVIEW') ? waveformPlan(info) : null,
+    sidecars: cube && viewing.length > 0 ? [{ name: LUT_FILE, text: writeCube(cube) }] : [],
+  };
+}
+
+function largestOf(branches: readonly Branch[], top: Size): Size {
+  return branches
+    .flatMap(({ files }) => files)
+    .reduce<Size>(
+      (best, { width = 0, height = 0, role }) =>
+        role === 'EDITORIAL' && width > best.width ? { width, height } : best,
+      top,
+    );
+}
+
+function spriteBranch(sprites: SpriteSheet & { rows: number }): Branch {
+  const sheet: Size = { width: sprites.tileWidth * SPRITE_COLUMNS, height: sprites.tileHeight * sprites.rows };
+  return {
+    name: 'sprites',
+    chains: [
+      '[sprites]split=2[begin0][tiles0]',
+      `[begin0]trim=end_frame=1,scale=${sheet.width}:${sheet.height}:out_range=pc,setsar=1,format=yuvj420p[begin]`,
+      `[tiles0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:out_range=pc,setsar=1,` +
+        `format=yuvj420p,tile=${SPRITE_COLUMNS}x${sprites.rows}[sheet]`,
+      '[begin][sheet]concat=n=2:v=1:a=0,setpts=N/TB[sprites_out]',
+    ],
+    output: [...STRIP, ...jpeg('5', 2), 'sprites.jpg'],
+    files: [{ name: 'sprites.jpg', role: 'SPRITES', purpose: 'REVIEW', mime: 'image/jpeg', ...sheet }],
+  };
+}
+
+function groupOfPictures(rate: Rate): number {
+  return Math.max(1, Math.round((GOP_SECONDS * rate.num) / rate.den));
+}
+
+function rateLimit(video: VideoTrack, size: Size, stream = 'v'): string[] {
+  const rate = maxBitrate(size, video.rate.num / video.rate.den);
+  return [`-maxrate:${stream}`, String(rate), `-bufsize:${stream}`, String(2 * rate)];
+}
+
+function viewingEncoder(
+  video: VideoTrack,
+  encoder: PictureEncoder,
+  options: PlanOptions,
+  size: Size,
+  stream?: string,
+  deep = false,
+): string[] {
+  const gop = String(groupOfPictures(video.rate));
+  const keyframes = video.variableRate
+    ? ['-g', '1000', '-force_key_frames', `expr:gte(t,n_forced*${GOP_SECONDS})`, '-enc_time_base', '1/90000']
+    : ['-g', gop, '-keyint_min', gop];
+  const software = ['-preset', options.preset, '-profile:v', deep ? 'high10' : 'high', '-sc_threshold', '0'];
+  // A forced key frame must also close the group.
+  const card = encoder.hardware === 'NVENC' ? ['-forced-idr', '1', '-no-scenecut', '1'] : [];
+  return [
+    ...['-c:v', encoder.name, ...qualityArguments(encoder, 23), ...rateLimit(video, size, stream)],
+    ...(encoder.hardware ? card : [...software, '-pix_fmt', deep ? 'yuv420p10le' : 'yuv420p']),
+    // Without B-frames decoding order is display order: the stream starts at exactly 0 and frame n is at n / rate, without the
+    // edit lists that players treat differently. It costs a few per cent of bit rate.
+    ...['-bf', '0', ...keyframes, '-fps_mode', 'passthrough', '-threads', String(options.threads)],
+  ];
+}
+
+/** The proxy for editors: each picture by itself, every track of sound to the sample, timecode, reel and metadata kept. */
+function editorialBranch(info: MediaInfo, spec: EditorialSpec, options: PlanOptions, shown: Size): Branch {
+  const video = info.video!;
+  const lines = spec.resolution === 'source' ? Number.POSITIVE_INFINITY : Number(spec.resolution);
+  const size = fitInside(shown, { width: (lines * 16) / 9, height: lines });
+  const deep = (video.bitDepth ?? 8) > 8 && spec.colour !== 'REVIEW';
+  const { frameMap } = options;
+  const frames = frameMap?.frames.length ?? options.frames ?? info.durationFrames ?? 0;
+  const rate = frameMap?.rate ?? info.rate!;
+  const constant = frameMap
+    ? // One more of the last, so that it is not lost where its time is rounded up to the end; cut to the map's count after.
+      [
+        'tpad=stop_mode=clone:stop=1',
+        `fps=${rateText(rate)}:round=near:eof_action=pass`,
+        `tpad=stop_mode=clone:stop=${frames},trim=end_frame=${frames}`,
+        `settb=${rate.den}/${rate.num},setpts=N`,
+      ]
+    : [];
+  const { encoder, format } = editorialEncoder(spec.codec, deep);
+  const chain = [
+    ...constant,
+    `scale=${size.width}:${size.height}:flags=bicubic${spec.codec === 'h264Intra' ? '' : ':out_range=tv'}`,
+    'setsar=1',
+    `format=${format}`,
+    ...(spec.colour === 'REVIEW' ? [] : colourFilter(spec.codec === 'h264Intra' ? video : limited(video))),
+  ];
+  const first = video.startSeconds ? [`asetpts=PTS-${video.startSeconds.toFixed(6)}/TB`] : [];
+  const label = labelArguments(countedAt(info, rate), 0, 'mov');
+  return {
+    name: 'editorial',
+    chains: [`[editorial]${chain.join(',')}[editorial_out]`],
+    output: [
+      ...[...encoder, '-fps_mode', 'passthrough', '-threads', String(options.threads)],
+      ...soundArguments(
+        info.audio,
+        (sampleRate) => samplesOf({ first: 0, count: frames }, rate, sampleRate),
+        'mov',
+        0,
+        first,
+      ),
+      ...['-map_chapters', '-1', ...label.arguments],
+      ...['-movflags', '+write_colr+use_metadata_tags', '-f', 'mov', 'editorial.mov'],
+    ],
     files: [
-      { name: 'poster.jpg', role: 'POSTER', mime: 'image/jpeg', ...top },
-      ...renditionFiles(renditions),
-      { name: 'proxy.mp4', role: 'PROXY', mime: 'video/mp4', ...proxy, countFrames: true },
       {
-        name: 'sprites.jpg',
-        role: 'SPRITES',
-        mime: 'image/jpeg',
-        width: sprites.tileWidth * SPRITE_COLUMNS,
-        height: sprites.tileHeight * sprites.rows,
+        name: 'editorial.mov',
+        role: 'EDITORIAL',
+        purpose: 'EDITORIAL',
+        mime: 'video/quicktime',
+        ...size,
+        countFrames: true,
       },
     ],
-    renditions,
-    sprites,
   };
+}
+
+/** The medium as if it ran at `rate`: its start timecode keeps its text, and counts anew. */
+export function countedAt(info: MediaInfo, rate: Rate): MediaInfo {
+  if (!info.startTimecode || !info.rate || sameRate(info.rate, rate)) return { ...info, rate };
+  const label = parseTimecode(info.startTimecode.text, rate);
+  if (!label.ok) return { ...info, rate, startTimecode: null };
+  const { frame, dropFrame } = label.value;
+  return { ...info, rate, startTimecode: { text: formatTimecode(frame, rate, { dropFrame }), frame, dropFrame } };
+}
+
+/** ProRes and DNxHR carry limited range; what was full is scaled and says so. */
+function limited(video: VideoTrack): VideoTrack {
+  return { ...video, colour: { ...video.colour, range: video.colour.range ? 'tv' : null } };
+}
+
+function editorialEncoder(codec: EditorialSpec['codec'], deep: boolean): { encoder: string[]; format: string } {
+  switch (codec) {
+    case 'proresProxy':
+      return { encoder: ['-c:v', 'prores', '-profile:v', '0', '-vendor', 'apl0'], format: 'yuv422p10le' };
+    case 'dnxhrLb':
+      return { encoder: ['-c:v', 'dnxhd', '-profile:v', 'dnxhr_lb'], format: 'yuv422p' };
+    case 'h264Intra': {
+      const encoder = ['-c:v', 'libx264', '-preset', 'veryfast', '-crf', '20', '-g', '1', '-bf', '0'];
+      return { encoder, format: deep ? 'yuv420p10le' : 'yuv420p' };
+    }
+  }
+}
+
+/** The table that makes review colours: the one asked for, or the one that maps PQ and HLG; null when none is needed. */
+function reviewCube(video: VideoTrack, options: PlanOptions): Cube | null {
+  if (options.lut) return options.lut;
+  if (!video.hdr) return null;
+  const told = video.lightLevel?.maxContent || video.mastering?.maxLuminance || USUAL_PEAK;
+  const transfer = video.colour.transfer as HdrTransfer;
+  return toneMapCube(transfer, transfer === 'smpte2084' ? Math.min(10_000, Math.max(100, told)) : USUAL_PEAK);
 }
 
 function renditionFiles(renditions: readonly PlannedRendition[]): PlannedFile[] {
   return renditions.flatMap(({ playlist, segments, width, height }): PlannedFile[] => [
-    { name: playlist, role: 'HLS_MEDIA', mime: PLAYLIST_MIME, width, height },
+    { name: playlist, role: 'HLS_MEDIA', purpose: 'REVIEW', mime: PLAYLIST_MIME, width, height },
     {
       name: segments,
       role: 'HLS_SEGMENTS',
+      purpose: 'REVIEW',
       mime: width ? 'video/mp4' : 'audio/mp4',
       width,
       height,
@@ -176,56 +444,103 @@ function renditionFiles(renditions: readonly PlannedRendition[]): PlannedFile[] 
   ]);
 }
 
-/**
- * Everything that is done once, before the picture is shared: de-interlacing, the top size (all others are made from it), square
- * pixels, limited range, tone mapping, 8 bits 4:2:0, and the exact time of each frame. ffmpeg turns rotated pictures itself.
- */
-function prepare(video: VideoTrack, top: Size, filters: ReadonlySet<string>): string {
+/** What every rendition shares: whole pictures, one out for each one in, and the exact time of each. ffmpeg turns rotated ones itself. */
+function deinterlaceAndTime(video: VideoTrack, filters: ReadonlySet<string>): string {
   const interlaced = video.fieldOrder !== null && video.fieldOrder !== 'progressive';
-  const rgb = /^(rgb|bgr|gbr|argb|abgr|pal8|x2rgb|0rgb|rgb0)/.test(video.pixelFormat ?? '');
-  const canToneMap = video.hdr && filters.has('zscale') && filters.has('tonemap');
-  const range = canToneMap ? '' : ':out_range=tv';
-  const size = `scale=${top.width}:${top.height}:flags=bicubic${range}${rgb ? ':out_color_matrix=bt709' : ''}`;
   return [
-    // One frame out for each frame in: the count stays.
     ...(interlaced ? [`${filters.has('bwdif') ? 'bwdif' : 'yadif'}=mode=send_frame`] : []),
-    size,
-    'setsar=1',
-    ...(canToneMap ? toneMap(video) : []),
-    ...(rgb ? ['setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709'] : []),
-    'format=yuv420p',
     // Constant rate: frame n is at exactly n / rate, whatever the container's rounding. Variable rate: its own times, from 0.
     ...(video.variableRate ? ['setpts=PTS-STARTPTS'] : [`settb=${video.rate.den}/${video.rate.num}`, 'setpts=N']),
   ].join(',');
 }
 
-function toneMap(video: VideoTrack): string[] {
-  const { primaries, transfer, matrix, range } = video.colour;
-  const source = `pin=${primaries ?? 'bt2020'}:tin=${transfer}:min=${matrix ?? 'bt2020nc'}:rin=${range === 'pc' ? 'full' : 'limited'}`;
+/**
+ * What is done once before the picture is shared for viewing: the top size (all others are made from it), square pixels, review
+ * colours, limited range, 8 bits 4:2:0.
+ */
+function prepare(video: VideoTrack, top: Size, cube: Cube | null): string {
+  const rgb = isRgb(video);
+  const size = `scale=${top.width}:${top.height}:flags=bicubic`;
+  const tags = 'setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709';
+  if (cube) {
+    const { matrix, range } = video.colour;
+    const known: Record<string, string> = {
+      bt709: 'bt709',
+      bt2020nc: 'bt2020',
+      bt2020c: 'bt2020',
+      smpte170m: 'smpte170m',
+    };
+    const read = rgb ? '' : `:in_color_matrix=${known[matrix ?? ''] ?? (video.hdr ? 'bt2020' : 'bt709')}`;
+    return [
+      `${size}+accurate_rnd+full_chroma_int${read}${range && !rgb ? `:in_range=${range}` : ''}`,
+      'setsar=1',
+      // Ten bits on the way into the table: more than what comes out of it.
+      'format=gbrp10le',
+      `lut3d=file=${LUT_FILE}:interp=tetrahedral`,
+      'scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd',
+      'format=yuv420p',
+      tags,
+    ].join(',');
+  }
   return [
-    `zscale=${source}:t=linear:npl=100`,
-    'format=gbrpf32le',
-    'zscale=p=bt709',
-    'tonemap=tonemap=hable:desat=0',
-    'zscale=t=bt709:m=bt709:p=bt709:r=limited',
-  ];
+    `${size}:out_range=tv${rgb ? ':out_color_matrix=bt709' : ''}`,
+    'setsar=1',
+    ...(rgb ? [tags] : []),
+    'format=yuv420p',
+  ].join(',');
+}
+
+function isRgb(video: VideoTrack): boolean {
+  return /^(rgb|bgr|gbr|argb|abgr|pal8|x2rgb|0rgb|rgb0)/.test(video.pixelFormat ?? '');
 }
 
 /**
- * Stereo for review: the first track mixed down; two or more mono tracks are left and right, as cameras and MXF lay them out.
- * The sound keeps its place beside the picture's first frame.
+ * Stereo for review: the first programme mixed down; two or more mono tracks are left and right, as cameras and MXF lay them out.
+ * Loudness is measured on the programmes themselves, before any mix. The sound keeps its place beside the picture's first frame.
+ * `users` get the stereo.
  */
-function stereo(info: MediaInfo): string {
-  const [first, second] = info.audio;
+function soundChains(info: MediaInfo, programmes: readonly Programme[], users: readonly string[]): string[] {
+  const first = info.audio[0]!;
   const align = info.video?.startSeconds ? [`asetpts=PTS-${info.video.startSeconds.toFixed(6)}/TB`] : [];
-  const rest = [...align, 'aresample=48000:async=1:first_pts=0'].join(',');
-  if (first!.channels === 1 && second?.channels === 1) {
-    return `[0:${first!.index}][0:${second.index}]join=inputs=2:channel_layout=stereo,${rest}`;
-  }
-  // Layouts without a standard mix-down, and unnamed ones: the first two channels.
-  const mixes = first!.channels <= 2 || (first!.channels <= 8 && first!.layout !== null);
-  const mix = mixes ? 'aformat=channel_layouts=stereo' : 'pan=stereo|c0=c0|c1=c1';
-  return `[0:${first!.index}]${mix},${rest}`;
+  const mix = first.channels === 1 || measurable(first) ? ['aformat=channel_layouts=stereo'] : [];
+  const tail = [...mix, ...align, 'aresample=48000:async=1:first_pts=0'];
+  const measure = ({ id }: Programme) => `ebur128@${id}=peak=true:framelog=verbose`;
+  const [main = { id: '', tracks: pairOrFirst(info.audio) }, ...rest] = programmes;
+  const measured = programmes.length > 0 ? [measure(main)] : [];
+  const split = users.length > 1 ? [`asplit=${users.length}`] : [];
+  return [
+    `${gathered(main.tracks)}${[...measured, ...tail, ...split].join(',')}${users.join('')}`,
+    ...rest.map((programme) => `${gathered(programme.tracks)}${measure(programme)}[${programme.id}]`),
+  ];
+}
+
+function pairOrFirst(tracks: readonly AudioTrack[]): readonly AudioTrack[] {
+  return tracks.slice(0, tracks[0]?.channels === 1 && tracks[1]?.channels === 1 ? 2 : 1);
+}
+
+/** Layouts without a standard mix-down, and unnamed ones: the first two channels. */
+function measurable({ channels, layout }: AudioTrack): boolean {
+  return channels <= 2 || (channels <= 8 && layout !== null);
+}
+
+/** The channels of a programme as one stream. */
+function gathered(tracks: readonly AudioTrack[]): string {
+  const inputs = tracks.map(({ index }) => `[0:${index}]`).join('');
+  if (tracks.length === 2) return `${inputs}join=inputs=2:channel_layout=stereo,`;
+  return measurable(tracks[0]!) ? inputs : `${inputs}pan=stereo|c0=c0|c1=c1,`;
+}
+
+/** The waveform's samples, and the end of what is only measured. */
+function soundOutputs(programmes: readonly Programme[]): string[] {
+  return [
+    ...['-map', '[wave]', '-c:a', 'pcm_s16le', '-f', 's16le', 'pipe:1'],
+    ...programmes.slice(1).flatMap(({ id }) => ['-map', `[${id}]`, '-c:a', 'pcm_s16le', '-f', 'null', '-']),
+  ];
+}
+
+function waveformPlan(info: MediaInfo): ReviewPlan['waveform'] {
+  const sampleRate = 48_000;
+  return { sampleRate, samplesPerPixel: samplesPerPixel(info.durationSeconds, sampleRate) };
 }
 
 function aac(): string[] {
@@ -284,30 +599,53 @@ function planSprites(info: MediaInfo, shown: Size): SpriteSheet & { rows: number
   return { name: 'sprites.jpg', tileWidth: tile.width, tileHeight: tile.height, columns: SPRITE_COLUMNS, step, rows };
 }
 
-function planSound(info: MediaInfo, _options: PlanOptions): ReviewPlan {
+function planSound(info: MediaInfo, options: PlanOptions): ReviewPlan {
   const poster: Size = { width: 1280, height: 360 };
-  const graph = [
-    `${stereo(info)},asplit=3[sound][soundproxy][wave0]`,
-    `[wave0]aformat=channel_layouts=mono,showwavespic=s=${poster.width}x${poster.height}:colors=white:scale=sqrt,` +
-      'format=yuvj420p[wave]',
+  const thumbnail: Size = { width: 320, height: 90 };
+  const purposes = purposesOf(options);
+  const wants = (purpose: Purpose) => purposes.includes(purpose);
+  const programmes = wants('REVIEW') ? programmesOf(info.audio) : [];
+  const draw = (from: string, { width, height }: Size, to: string) =>
+    `${from}aformat=channel_layouts=mono,showwavespic=s=${width}x${height}:colors=white:scale=sqrt,format=yuvj420p${to}`;
+  const users = [
+    ...(wants('REVIEW') ? ['[sound]', '[wave]', '[poster0]'] : []),
+    ...(wants('PREVIEW') ? ['[soundpreview]'] : []),
+    ...(wants('THUMBNAIL') ? ['[thumbnail0]'] : []),
   ];
-  const strip = ['-map_metadata', '-1', '-map_chapters', '-1'];
-  const renditions: PlannedRendition[] = [{ playlist: 'hls_a0.m3u8', segments: 'hls_a0.mp4' }];
+  const graph = [
+    ...(users.length > 0 ? soundChains(info, programmes, users) : []),
+    ...(wants('REVIEW') ? [draw('[poster0]', poster, '[poster]')] : []),
+    ...(wants('THUMBNAIL') ? [draw('[thumbnail0]', thumbnail, '[thumbnail]')] : []),
+  ];
+  const renditions: PlannedRendition[] = wants('REVIEW') ? [{ playlist: 'hls_a0.m3u8', segments: 'hls_a0.mp4' }] : [];
+  const files: PlannedFile[] = [
+    ...(wants('REVIEW')
+      ? [{ name: 'poster.jpg', role: 'POSTER', purpose: 'REVIEW', mime: 'image/jpeg', ...poster } as const]
+      : []),
+    ...(wants('THUMBNAIL')
+      ? [{ name: 'thumbnail.jpg', role: 'THUMBNAIL', purpose: 'THUMBNAIL', mime: 'image/jpeg', ...thumbnail } as const]
+      : []),
+    ...renditionFiles(renditions),
+    ...(wants('PREVIEW') ? [{ name: 'proxy.m4a', role: 'PROXY', purpose: 'PREVIEW', mime: 'audio/mp4' } as const] : []),
+  ];
   return {
     inputOptions: [],
     output: [
       ...['-filter_complex', graph.join(';')],
-      ...['-map', '[sound]', ...strip, ...aac(), ...hlsMuxer(GOP_SECONDS, 'a:0,name:a0')],
-      ...['-map', '[soundproxy]', ...strip, ...aac(), '-movflags', '+faststart', '-f', 'mp4', 'proxy.m4a'],
-      ...['-map', '[wave]', ...strip, ...jpeg('3'), 'poster.jpg'],
+      ...(wants('REVIEW') ? ['-map', '[sound]', ...STRIP, ...aac(), ...hlsMuxer(GOP_SECONDS, 'a:0,name:a0')] : []),
+      ...(wants('PREVIEW')
+        ? ['-map', '[soundpreview]', ...STRIP, ...aac(), '-movflags', '+faststart', '-f', 'mp4', 'proxy.m4a']
+        : []),
+      ...(wants('REVIEW') ? ['-map', '[poster]', ...STRIP, ...jpeg('3'), 'poster.jpg'] : []),
+      ...(wants('THUMBNAIL') ? ['-map', '[thumbnail]', ...STRIP, ...jpeg('4'), 'thumbnail.jpg'] : []),
+      ...(wants('REVIEW') ? soundOutputs(programmes) : []),
     ],
-    files: [
-      { name: 'poster.jpg', role: 'POSTER', mime: 'image/jpeg', ...poster },
-      ...renditionFiles(renditions),
-      { name: 'proxy.m4a', role: 'PROXY', mime: 'audio/mp4' },
-    ],
+    files,
     renditions,
     sprites: null,
+    programmes,
+    waveform: wants('REVIEW') ? waveformPlan(info) : null,
+    sidecars: [],
   };
 }
 
@@ -322,6 +660,7 @@ function planStill(info: MediaInfo, _options: PlanOptions): ReviewPlan {
   };
   const view = inside(VIEW_LIMIT);
   const poster = inside({ width: 1920, height: 1080 });
+  const thumbnail = inside({ width: 320, height: 180 });
   const lossless = info.container === 'PNG' || info.container === 'TIFF';
   const turn =
     { 0: [], 90: ['transpose=clock'], 180: ['hflip', 'vflip'], 270: ['transpose=cclock'] }[video.rotation] ?? [];
@@ -330,9 +669,10 @@ function planStill(info: MediaInfo, _options: PlanOptions): ReviewPlan {
     `[0:${video.index}]${upright},split=2[back0][front]`,
     // Not `drawbox … replace=1`: it crashes ffmpeg 5.1 on RGBA.
     '[back0]lutrgb=r=255:g=255:b=255:a=255[back]',
-    '[back][front]overlay=format=rgb,format=rgb24,split=2[a][b]',
+    '[back][front]overlay=format=rgb,format=rgb24,split=3[a][b][c]',
     `[a]scale=${view.width}:${view.height}:flags=lanczos,setsar=1${lossless ? '' : ',scale=out_color_matrix=bt601:out_range=pc,format=yuvj444p'}[view]`,
     `[b]scale=${poster.width}:${poster.height}:flags=lanczos,setsar=1,scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p[poster]`,
+    `[c]scale=${thumbnail.width}:${thumbnail.height}:flags=lanczos,setsar=1,scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p[thumbnail]`,
   ];
   const name = lossless ? 'view.png' : 'view.jpg';
   const encoder = lossless
@@ -345,12 +685,17 @@ function planStill(info: MediaInfo, _options: PlanOptions): ReviewPlan {
       ...['-filter_complex', graph.join(';')],
       ...['-map', '[view]', '-map_metadata', '-1', ...encoder, name],
       ...['-map', '[poster]', '-map_metadata', '-1', ...jpeg('3'), 'poster.jpg'],
+      ...['-map', '[thumbnail]', '-map_metadata', '-1', ...jpeg('4'), 'thumbnail.jpg'],
     ],
     files: [
-      { name: 'poster.jpg', role: 'POSTER', mime: 'image/jpeg', ...poster },
-      { name, role: 'VIEW', mime: lossless ? 'image/png' : 'image/jpeg', ...view },
+      { name: 'poster.jpg', role: 'POSTER', purpose: 'REVIEW', mime: 'image/jpeg', ...poster },
+      { name: 'thumbnail.jpg', role: 'THUMBNAIL', purpose: 'THUMBNAIL', mime: 'image/jpeg', ...thumbnail },
+      { name, role: 'VIEW', purpose: 'REVIEW', mime: lossless ? 'image/png' : 'image/jpeg', ...view },
     ],
     renditions: [],
     sprites: null,
+    programmes: [],
+    waveform: null,
+    sidecars: [],
   };
 }

@@ -16,6 +16,8 @@ export const MEDIA_ERROR_CODES = [
   'EXTRACTION_FAILED',
   /** An edit list, marker list or project file breaks its format; the message names the line and column, or the field. */
   'EDITORIAL_INVALID',
+  /** A look-up table breaks its format; the message names the line. */
+  'LUT_INVALID',
   /** ffmpeg or ffprobe is not installed or can't be started. */
   'FFMPEG_MISSING',
   /** The external process passed its time limit and was killed. */

@@ -178,10 +178,13 @@ describe('a clip of 23.976 with sound', () => {
       'HLS_SEGMENTS',
       'HLS_SEGMENTS',
       'HLS_SEGMENTS',
+      'LOUDNESS',
       'POSTER',
       'PROXY',
       'SPRITES',
       'SPRITES_VTT',
+      'THUMBNAIL',
+      'WAVEFORM',
     ]);
     for (const file of manifest.files) {
       expect((await hashFile(at(set, file.name))).hash).toBe(file.hash);
@@ -279,8 +282,11 @@ test('sound alone becomes an audio stream with a waveform', async () => {
     'HLS_MASTER',
     'HLS_MEDIA',
     'HLS_SEGMENTS',
+    'LOUDNESS',
     'POSTER',
     'PROXY',
+    'THUMBNAIL',
+    'WAVEFORM',
   ]);
   expect(unwrap(await probe(at(set, 'proxy.m4a')))).toMatchObject({
     kind: 'AUDIO',

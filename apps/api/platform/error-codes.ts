@@ -67,6 +67,7 @@ export const MEDIA_ERRORS = {
   RANGE_OUTSIDE_MEDIA: 'The frames asked for are not all in the medium.',
   EXTRACTION_FAILED: 'A part of a medium could not be taken out of it whole.',
   EDITORIAL_INVALID: 'An edit list, marker list or project file breaks its format.',
+  LUT_INVALID: 'A look-up table breaks its format.',
   MEDIA_TIMEOUT: 'The external process passed its time limit and was killed.',
   MEDIA_STALLED: 'The external process made no progress and was killed.',
   MEDIA_CANCELLED: 'Whoever asked for it took it back.',

@@ -85,12 +85,14 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
         ...ref,
         manifest: stored,
         frames: made.value.frames,
-        files: manifest.files.map(({ width = null, height = null, bitrate = null, frames: _frames, ...file }) => ({
-          ...file,
-          width,
-          height,
-          bitrate,
-        })),
+        files: manifest.files.map(
+          ({ width = null, height = null, bitrate = null, frames: _frames, purpose: _purpose, ...file }) => ({
+            ...file,
+            width,
+            height,
+            bitrate,
+          }),
+        ),
       },
       meta: meta('transcode completed'),
     });

@@ -183,16 +183,22 @@ export function colourFilter(video: VideoTrack): string[] {
   return set.length ? [`setparams=${set.join(':')}`] : [];
 }
 
-/** Every track, in its own depth, of exactly the samples of the frames: those nearest to the first and last frame's start. */
+/**
+ * Every track, in its own depth, of exactly the samples of the frames: those nearest to the first and last frame's start. `before`:
+ * filters that come first.
+ */
 export function soundArguments(
   tracks: readonly AudioTrack[],
   samples: (sampleRate: number) => number,
   container: OutputContainer,
   input: number,
+  before: readonly string[] = [],
 ): string[] {
   return tracks.flatMap((track, index) => {
     const count = samples(track.sampleRate);
-    const exact = `aresample=async=1:first_pts=0,atrim=end_sample=${count},apad=whole_len=${count}`;
+    const exact = [...before, `aresample=async=1:first_pts=0,atrim=end_sample=${count},apad=whole_len=${count}`].join(
+      ',',
+    );
     return [
       ...['-map', `${input}:${track.index}`, `-c:a:${index}`, pcmOf(track, container), `-filter:a:${index}`, exact],
       ...(track.language ? [`-metadata:s:a:${index}`, `language=${track.language}`] : []),

@@ -66,6 +66,10 @@ export interface FfmpegJob extends RunLimits {
   /** Options before the inputs, for instance `['-xerror']`. */
   readonly globals?: readonly string[];
   readonly onProgress?: (progress: FfmpegProgress) => void;
+  /** Takes standard output as it comes, without a limit; `stdout` of the outcome is empty then. */
+  readonly onStdout?: (chunk: Buffer) => void;
+  /** Asks ffmpeg for messages of level info too and takes every line it says, as said. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface FfprobeJob extends RunLimits {
@@ -106,7 +110,7 @@ export function runFfmpeg(job: FfmpegJob): Promise<Result<RunOutcome>> {
     '-hide_banner',
     '-nostdin',
     '-nostats',
-    ...['-loglevel', 'level+warning'],
+    ...['-loglevel', job.onLine ? 'level+info' : 'level+warning'],
     ...['-progress', 'pipe:3', '-stats_period', '0.5'],
     ...(job.threads === undefined ? [] : ['-filter_complex_threads', String(job.threads)]),
     '-y',
@@ -114,7 +118,10 @@ export function runFfmpeg(job: FfmpegJob): Promise<Result<RunOutcome>> {
     ...job.inputs.flatMap((input) => [...threads, ...inputArguments(input)]),
     ...job.output,
   ];
-  return run(binaries.ffmpeg, args, job, { withProgress: true, hide: pathsOf(job.inputs), onProgress: job.onProgress });
+  const { onProgress, onStdout, onLine } = job;
+  return run(binaries.ffmpeg, args, job, {
+    ...{ withProgress: true, hide: pathsOf(job.inputs), onProgress, onStdout, onLine },
+  });
 }
 
 /** Runs ffprobe; the result is on `stdout`. Refusals as {@link runFfmpeg}, without MEDIA_STALLED. */
@@ -166,6 +173,8 @@ interface RunExtras {
   readonly withProgress: boolean;
   readonly hide: readonly string[];
   readonly onProgress?: (progress: FfmpegProgress) => void;
+  readonly onStdout?: (chunk: Buffer) => void;
+  readonly onLine?: (line: string) => void;
 }
 
 function run(binary: string, args: string[], limits: RunLimits, extras: RunExtras): Promise<Result<RunOutcome>> {
@@ -220,6 +229,7 @@ function run(binary: string, args: string[], limits: RunLimits, extras: RunExtra
     };
 
     child.stdout!.on('data', (chunk: Buffer) => {
+      if (extras.onStdout) return extras.onStdout(chunk);
       stdoutBytes += chunk.length;
       if (stdoutBytes > (limits.maxStdoutBytes ?? 16 << 20)) {
         stop({ code: 'FFMPEG_FAILED', message: `${name} wrote more than the limit to its standard output.` });
@@ -227,7 +237,10 @@ function run(binary: string, args: string[], limits: RunLimits, extras: RunExtra
         stdout.push(chunk);
       }
     });
-    eachLine(child.stderr!, (line) => messages.add(line));
+    eachLine(child.stderr!, (line) => {
+      messages.add(line);
+      extras.onLine?.(line);
+    });
     if (extras.withProgress) {
       let report = new Map<string, string>();
       eachLine(child.stdio[3] as Readable, (line) => {
