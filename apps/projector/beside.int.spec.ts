@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createPool, type Pool, withTransaction } from '#libs/postgres/index.js';
 import {
-  dropReplaced,
-  readCheckpoint,
   cancelRebuild,
+  cancelVerification,
+  dropReplaced,
   listRebuilds,
+  listVerifications,
+  readCheckpoint,
   requestRebuild,
+  requestVerification,
   throttleRebuild,
 } from '#libs/read-models/index.js';
 import { type TestDatabase, testDatabase } from '../../test/support/database.js';
@@ -149,6 +152,51 @@ it('mends damaged rows; throttled it shows how far it is, and it can be given up
   });
 });
 
+it('verifies: says which rows are not those of a clean rebuild, under constant writes, and touches nothing', async () => {
+  log.write(happened('OrganisationCreated'), ...Array.from({ length: 300 }, (_, n) => person(n)));
+  const projector = start([identity, feed]);
+  await projector.reached(log.last);
+  let over = false;
+  let written = 300;
+  const writer = (async () => {
+    for (; !over; await sleep(2)) log.write(person(written++));
+  })();
+  const outcome = async () => {
+    expect(await requestVerification(pool, ['identity', 'feed'])).toBeUndefined();
+    await until(async () => (await listVerifications(pool)).every(({ endedAt }) => endedAt !== null), 'the verdict');
+    return (await listVerifications(pool)).slice(0, 2).toReversed();
+  };
+  try {
+    expect(await outcome()).toMatchObject([
+      { projection: 'identity', state: 'DONE', equal: true, differences: [] },
+      { projection: 'feed', state: 'DONE', equal: true, differences: [] },
+    ]);
+    await pool.query(`UPDATE identity_v1.user SET name = 'Forged' WHERE id = $1`, [uid('n7')]);
+    await pool.query(`DELETE FROM feed_v1.change WHERE position IN (20, 30)`);
+    await pool.query(
+      `INSERT INTO feed_v1.change (position, organisation_id, event_type, at)
+       SELECT 7, organisation_id, event_type, at FROM feed_v1.change LIMIT 1`,
+    );
+    const [users, changes] = await outcome();
+    expect(users).toMatchObject({
+      equal: false,
+      differences: [{ table: 'identity.user', missing: 0, extra: 0, changed: 1, examples: [uid('n7')] }],
+    });
+    expect(changes).toMatchObject({
+      equal: false,
+      differences: [{ table: 'feed.change', missing: 2, extra: 1, changed: 0 }],
+    });
+    expect(changes!.differences![0]!.examples.toSorted()).toEqual(['20', '30', '7']);
+  } finally {
+    over = true;
+    await writer;
+  }
+  expect((await pool.query(`SELECT 1 FROM identity_v1.user WHERE name = 'Forged'`)).rowCount).toBe(1);
+  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
+  expect(await listRebuilds(pool)).toEqual([]);
+  await projector.reached(log.last);
+});
+
 it('says no to what can not be', async () => {
   const projector = start([identity, feed]);
   await projector.leads();
@@ -159,7 +207,24 @@ it('says no to what can not be', async () => {
   expect(await requestRebuild(pool, ['identity'], { throttle: 0.5 })).toMatchObject({ code: 'INVALID_INPUT' });
   expect(await cancelRebuild(pool, 'identity')).toMatchObject({ code: 'NO_REBUILD' });
   expect(await throttleRebuild(pool, 'identity', 5)).toMatchObject({ code: 'NO_REBUILD' });
+  expect(await cancelVerification(pool, 'identity')).toMatchObject({ code: 'NO_VERIFICATION' });
   expect(await listRebuilds(pool)).toEqual([]);
+
+  log.write(happened('OrganisationCreated'), ...Array.from({ length: 600 }, (_, n) => person(n)));
+  await projector.reached(log.last);
+  expect(await requestVerification(pool, ['horoscope'])).toMatchObject({ code: 'UNKNOWN_PROJECTION' });
+  expect(await requestVerification(pool, ['identity'], { throttle: 0 })).toMatchObject({ code: 'INVALID_INPUT' });
+  expect(await requestVerification(pool, ['identity'], { throttle: 1 })).toBeUndefined();
+  for (const again of [requestVerification, requestRebuild])
+    expect(await again(pool, ['identity'])).toMatchObject({ code: 'VERIFICATION_RUNNING' });
+  expect(await cancelRebuild(pool, 'identity')).toMatchObject({ code: 'NO_REBUILD' });
+  expect(await cancelVerification(pool, 'identity')).toBeUndefined();
+  await until(async () => (await listVerifications(pool))[0]!.state === 'CANCELLED', 'the end');
+  expect(await requestRebuild(pool, ['identity'], { throttle: 1 })).toBeUndefined();
+  expect(await requestVerification(pool, ['identity'])).toMatchObject({ code: 'REBUILD_RUNNING' });
+  expect(await cancelRebuild(pool, 'identity')).toBeUndefined();
+  await until(async () => (await newest()).state === 'CANCELLED', 'the end');
+  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
 });
 
 it('goes on with a rebuild where another projector has left it', async () => {

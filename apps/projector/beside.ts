@@ -1,10 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import type { EventBatch, LogSubscription } from '#libs/events/log/types.js';
-import { dropReadModel, replaceReadModel, scratchCopy, type openRebuilds } from '#libs/read-models/index.js';
+import type { PoolClient } from '#libs/postgres/index.js';
+import {
+  compareReadModels,
+  dropReadModel,
+  type RebuildOrder,
+  replaceReadModel,
+  scratchCopy,
+} from '#libs/read-models/index.js';
 import { Worker, type WorkerContext } from './worker.js';
 
-type Order = Awaited<ReturnType<typeof openRebuilds>>[number];
-
+const SUFFIX = { REPLACE: 'rebuild', VERIFY: 'compare' } as const;
 const BATCH = 250;
 const PROGRESS_MS = 1_000;
 /** Readers and writers of the rows wait for each other at most so long. */
@@ -12,8 +19,8 @@ const SWAP_WAIT_MS = 1_000;
 const SWAP_PAUSE_MS = 200;
 
 /**
- * Builds a read model anew beside the one that is being read, and puts it in its place once it has caught up. Picked up by
- * the next runner of the projection where this one has left it.
+ * Builds a read model anew beside the one that is being read, and once it has caught up puts it in its place, or compares
+ * the two and throws it away. Picked up by the next runner of the projection where this one has left it.
  */
 export class Beside {
   readonly #copy: Worker;
@@ -28,13 +35,13 @@ export class Beside {
 
   constructor(
     private readonly live: Worker,
-    private readonly order: Order,
+    private readonly order: RebuildOrder,
     private readonly context: Omit<WorkerContext, 'admit' | 'dismiss' | 'changed' | 'signal'>,
   ) {
     this.#throttle = order.throttle;
     const { projection } = live;
     this.#copy = new Worker(
-      { ...projection, model: scratchCopy(projection.model, 'rebuild') },
+      { ...projection, model: scratchCopy(projection.model, SUFFIX[order.purpose]) },
       {
         ...context,
         signal: this.#abort.signal,
@@ -46,7 +53,7 @@ export class Beside {
   }
 
   /** What the order says by now. */
-  heed({ throttle, cancel }: Order): void {
+  heed({ throttle, cancel }: RebuildOrder): void {
     if (throttle !== this.#throttle) [this.#paceFrom, this.#paced] = [performance.now(), 0];
     this.#throttle = throttle;
     this.#cancelled = cancel;
@@ -65,7 +72,7 @@ export class Beside {
     try {
       if (this.order.state === 'REQUESTED') await dropReadModel(pool, model);
       await this.#record(`state = 'RUNNING', started_at = coalesce(started_at, clock_timestamp())`);
-      logger?.info({ projection: this.live.name }, 'rebuild begins');
+      logger?.info({ projection: this.live.name, purpose: this.order.purpose }, 'rebuild begins');
       running.push(this.#copy.run());
       let told = 0;
       while (!this.#abort.signal.aborted) {
@@ -78,7 +85,9 @@ export class Beside {
           told = performance.now();
           await this.#progress();
         }
-        if (await this.#swap()) {
+        if (this.order.purpose === 'VERIFY') {
+          if (await this.#compare(running)) return;
+        } else if (await this.#swap()) {
           logger?.info(
             { projection: this.live.name, position: String(this.live.position) },
             'rebuilt rows are in place',
@@ -129,10 +138,72 @@ export class Beside {
     ]);
   }
 
+  get #caughtUp(): boolean {
+    return !this.#copy.filling && (this.#copy.position ?? -1n) >= (this.live.position ?? -1n);
+  }
+
+  /** Takes a snapshot in which both stand at one position, and compares in it while the live rows move on. */
+  async #compare(running: Promise<void>[]): Promise<boolean> {
+    if (this.#subscription) {
+      if (!this.#caughtUp) return false;
+      // From here on it goes where the live rows are, and not further.
+      await this.#subscription.stop();
+      this.#subscription = undefined;
+    }
+    const { live } = this;
+    const copy = this.#copy;
+    if (copy.state !== 'leading' || (live.position ?? -1n) < (copy.position ?? -1n)) return false;
+    const client = await this.context.pool.connect();
+    let broken = true;
+    try {
+      const position = await live.serially(() => this.#meet(client));
+      if (position === undefined) {
+        broken = false;
+        return false;
+      }
+      const differences = await compareReadModels(client, live.projection.model, copy.projection.model);
+      await client.query('COMMIT');
+      broken = false;
+      this.context.logger?.info(
+        { projection: live.name, position: String(position), differences },
+        differences.length === 0 ? 'rows are those of a clean rebuild' : 'rows are not those of a clean rebuild',
+      );
+      await this.#end('DONE', null, running, { position, differences });
+      return true;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /** In the live projection's turn: has the copy go on to the same position, and opens the client's snapshot. */
+  async #meet(client: PoolClient): Promise<bigint | undefined> {
+    const { live } = this;
+    const copy = this.#copy;
+    const position = live.claim()?.position;
+    if (position == null) return undefined;
+    let events: RecordedEvent[] = [];
+    const { categories } = live.projection.model;
+    for await (const event of this.context.log.readAll({ after: copy.position, categories })) {
+      if (event.position > position) break;
+      if (events.push(event) < BATCH) continue;
+      await copy.apply({ events, position: event.position, live: true }, false);
+      events = [];
+    }
+    await copy.apply({ events, position, live: true }, false);
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0');
+    const { rows } = await client.query<{ position: string }>(
+      `SELECT position FROM projection.checkpoint WHERE (name = $1 OR name = $2) AND version = $3`,
+      [live.name, copy.name, live.projection.model.version],
+    );
+    if (rows.length === 2 && rows.every((row) => BigInt(row.position) === position)) return position;
+    await client.query('ROLLBACK');
+    return undefined;
+  }
+
   #swap(): Promise<boolean> {
     const copy = this.#copy;
     const { live } = this;
-    if (copy.filling || (copy.position ?? -1n) < (live.position ?? -1n)) return Promise.resolve(false);
+    if (!this.#caughtUp) return Promise.resolve(false);
     return live.serially(() =>
       copy.serially(async () => {
         const from = live.claim();
@@ -158,13 +229,22 @@ export class Beside {
     );
   }
 
-  async #end(state: 'CANCELLED' | 'FAILED', error: string | null, running: Promise<void>[]): Promise<void> {
+  async #end(
+    state: 'CANCELLED' | 'FAILED' | 'DONE',
+    error: string | null,
+    running: Promise<void>[],
+    found?: { readonly position: bigint; readonly differences: unknown },
+  ): Promise<void> {
     this.#abort.abort();
     await this.#subscription?.stop();
     await Promise.all(running);
     await dropReadModel(this.context.pool, this.#copy.projection.model);
-    await this.#record(`state = $2, error = $3, ended_at = clock_timestamp()`, [state, error]);
-    this.context.logger?.info({ projection: this.live.name, state, error }, 'rebuild given up');
+    await this.#record(
+      `state = $2, error = $3, events = $4, position = coalesce($5, position), differences = $6,
+       ended_at = clock_timestamp()`,
+      [state, error, this.#copy.events, found?.position, found && JSON.stringify(found.differences)],
+    );
+    this.context.logger?.info({ projection: this.live.name, state, error }, 'rebuild beside has ended');
   }
 
   async #record(set: string, values: readonly unknown[] = []): Promise<void> {

@@ -157,7 +157,8 @@ class RunningProjector implements Projector {
   constructor(private readonly options: ProjectorOptions) {
     const projections = options.projections ?? PROJECTIONS;
     this.#pool = createPool(options.url, {
-      max: 2,
+      // Indexes of several read models may be under way, and signs of life must not wait for them.
+      max: 2 + 2 * projections.length,
       applicationName: 'picturelock projector',
       onError: (error) => options.logger?.warn({ err: error }, 'idle database connection lost'),
     });

@@ -83,6 +83,14 @@ const MIGRATIONS: readonly Migration[] = [
       -- places only when nobody is between two statements.
       CREATE TABLE gate ();`,
   },
+  {
+    version: 2,
+    name: 'verifications',
+    up: `
+      -- REPLACE takes the place of the rows that are read; VERIFY is only compared with them, and its differences stay.
+      ALTER TABLE rebuild ADD COLUMN purpose text NOT NULL DEFAULT 'REPLACE' CHECK (purpose IN ('REPLACE', 'VERIFY'));
+      ALTER TABLE rebuild ADD COLUMN differences jsonb;`,
+  },
 ];
 
 /** Makes the tables that say how far the projections are and what is to be done about them. */

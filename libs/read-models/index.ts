@@ -54,13 +54,19 @@ export {
   type ParkedRow,
   type ParkedState,
 } from './parked.js';
+export { compareReadModels, type TableDifference } from './compare.js';
 export {
   cancelRebuild,
+  cancelVerification,
   listRebuilds,
+  listVerifications,
   openRebuilds,
   REBUILD_STATES,
   requestRebuild,
+  requestVerification,
   throttleRebuild,
   type Rebuild,
+  type RebuildOrder,
   type RebuildState,
+  type Verification,
 } from './rebuilds.js';

@@ -32,6 +32,8 @@ export const API_ERRORS = {
   UNKNOWN_PROJECTION: 'There is no projection of that name; `details.known` lists them.',
   REBUILD_RUNNING: 'A rebuild of that projection is requested or running already.',
   NO_REBUILD: 'No rebuild of that projection is requested or running.',
+  VERIFICATION_RUNNING: 'A verification of that projection is requested or running already.',
+  NO_VERIFICATION: 'No verification of that projection is requested or running.',
   NOT_PARKED: 'No event of that projection is parked at that position.',
   NOT_PROVABLE: 'The ledger has no such event, or the log has it no more or altered.',
   POSITION_UNKNOWN: 'The position lies after the end of the log: it is of another store, or made up.',
