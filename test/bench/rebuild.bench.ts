@@ -69,7 +69,7 @@ export default async function rebuild({ quick, signal, note, report }: BenchCont
 }
 
 /** The order within each stream is that of the story; streams are written in blocks. */
-async function fill(log: EventLog, count: number, versions: number, signal: AbortSignal): Promise<void> {
+export async function fill(log: EventLog, count: number, versions: number, signal: AbortSignal): Promise<void> {
   const waiting = new Map<string, NewEvent[]>();
   let written = 0;
   const flush = async (stream: string, events: NewEvent[]) => {
