@@ -42,6 +42,29 @@ describe('$by_category', () => {
     expect(new Set(links.map((link) => link.id)).size).toBe(4);
   });
 
+  it('of many events is read from anywhere, both ways', async () => {
+    const c = category();
+    await client.appendToStream(`${c}-1`, events(3));
+    await client.appendToStream(`${c}-2`, events(450));
+    await client.appendToStream(`${c}-1`, events(2));
+    const revisions = async (options: Parameters<typeof client.readStream>[1]) =>
+      (await resolved(`$ce-${c}`, options)).map((e) => Number(e.link!.revision));
+    expect(await revisions({})).toEqual(Array.from({ length: 455 }, (_, n) => n));
+    for (const from of [0, 2, 3, 202, 203, 402, 452, 454])
+      for (const maxCount of [1, 200, 201]) {
+        const forwards = Array.from({ length: Math.min(maxCount, 455 - from) }, (_, n) => from + n);
+        const backwards = Array.from({ length: Math.min(maxCount, from + 1) }, (_, n) => from - n);
+        const fromRevision = BigInt(from);
+        expect(await revisions({ fromRevision, maxCount })).toEqual(forwards);
+        expect(await revisions({ fromRevision, maxCount, direction: 'backwards' })).toEqual(backwards);
+      }
+    expect(linked(await resolved(`$ce-${c}`, { fromRevision: 451n, maxCount: 3 }))).toEqual([
+      `451 → 448@${c}-2`,
+      `452 → 449@${c}-2`,
+      `453 → 3@${c}-1`,
+    ]);
+  });
+
   it('is followed live', async () => {
     const c = category();
     const seen: ResolvedEvent[] = [];
@@ -126,13 +149,18 @@ it('a log from before gets the same links that a new one has', async () => {
   const postgres = new pg.Client(other.database.url);
   await postgres.connect();
   const links = async () =>
-    (await postgres.query('SELECT * FROM eventstore.links ORDER BY stream, revision')).rows as unknown[];
+    (
+      await postgres.query(
+        `SELECT stream, revision + n - 1 AS revision, position
+           FROM eventstore.links CROSS JOIN LATERAL unnest(positions) WITH ORDINALITY p(position, n) ORDER BY 1, 2`,
+      )
+    ).rows as unknown[];
   const before = await links();
   expect(before.length).toBeGreaterThan(150);
 
   await other.server.close();
   await postgres.query('DROP TABLE eventstore.links');
-  await postgres.query(MIGRATIONS[1]!);
+  for (const n of [1, 3]) await postgres.query(MIGRATIONS[n]!);
   expect(await links()).toEqual(before);
   await postgres.end();
   await other.close();

@@ -36,6 +36,17 @@ export function linkStreamsOf({ stream, revision, type, deletes }: IndexedEvent)
   return names.filter((name) => Buffer.byteLength(name) <= MAX_NAME_BYTES);
 }
 
+/** True when `linkStreamsOf` says the same of both for sure. */
+export function isIndexedAlike(one: IndexedEvent, other: IndexedEvent): boolean {
+  return (
+    one.stream === other.stream &&
+    one.type === other.type &&
+    one.deletes === other.deletes &&
+    one.revision > 0 &&
+    other.revision > 0
+  );
+}
+
 /** What stands before the first hyphen; system streams have no category. */
 function categoryOf(stream: string): string | undefined {
   const at = stream.indexOf('-');

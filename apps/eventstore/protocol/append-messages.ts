@@ -78,7 +78,8 @@ function readStreamIdentifier(reader: WireReader): string {
 
 const NO_BYTES = Buffer.alloc(0);
 
-function readProposedEvent(reader: WireReader): ProposedEvent {
+/** @param former the event before it in the message */
+function readProposedEvent(reader: WireReader, former?: ProposedEvent): ProposedEvent {
   let id = EMPTY_UUID;
   let type: string | undefined;
   let contentType: string | undefined;
@@ -110,6 +111,8 @@ function readProposedEvent(reader: WireReader): ProposedEvent {
   if (id === EMPTY_UUID) throw new MalformedMessage('Empty eventId provided.');
   if (type === '') throw new MalformedMessage('Empty eventType provided.');
   if (type.includes('\0')) throw new MalformedMessage('Event type contains a NUL character.');
+  // Events that stay in memory share one string.
+  if (former?.type === type) type = former.type;
   return { id, type, isJson: contentType === 'application/json', data, metadata };
 }
 
@@ -152,7 +155,7 @@ export function readBatchAppendMessage(message: Buffer, now: number): BatchAppen
       case 3: {
         const proposed = reader.message();
         try {
-          result.events.push(readProposedEvent(proposed));
+          result.events.push(readProposedEvent(proposed, result.events.at(-1)));
         } catch (error) {
           result.problem = error instanceof Error ? error.message : String(error);
         }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { linkContent } from '../core/system-projections.js';
 import { decodeEventFrame, encodeEventFrame, revisionText, type EventFrame } from './frames.js';
-import { delimitedSize, grpcFrame, varintSize, WireReader, writeVarint } from './wire.js';
+import { delimited, grpcFrame, varintSize, WireReader, writeVarint } from './wire.js';
 
 /** Link events (`$>`) point at another event by `revision@stream`. */
 
@@ -38,9 +38,9 @@ export function linkText(stream: string, revision: number): string {
 
 /** The link's frame as clients get it when they ask for links to be resolved; without a target only the link is left. */
 export function resolvedFrame(link: EventFrame, target: EventFrame | undefined): EventFrame {
-  const linked = field(0x12, decodeEventFrame(link).recorded);
-  const event = target === undefined ? Buffer.alloc(0) : field(0x0a, decodeEventFrame(target).recorded);
-  return grpcFrame(field(0x0a, Buffer.concat([event, linked, commitPosition(link)])));
+  const linked = delimited(0x12, decodeEventFrame(link).recorded);
+  const event = target === undefined ? Buffer.alloc(0) : delimited(0x0a, decodeEventFrame(target).recorded);
+  return grpcFrame(delimited(0x0a, Buffer.concat([event, linked, commitPosition(link)])));
 }
 
 function commitPosition(frame: EventFrame): Buffer {
@@ -58,14 +58,6 @@ export function varintField(tag: number, value: number): Buffer {
   const buffer = Buffer.allocUnsafe(1 + varintSize(value));
   buffer[0] = tag;
   writeVarint(buffer, 1, value);
-  return buffer;
-}
-
-/** A length-delimited field with a one-byte tag. */
-export function field(tag: number, bytes: Buffer): Buffer {
-  const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
-  buffer[0] = tag;
-  bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
   return buffer;
 }
 

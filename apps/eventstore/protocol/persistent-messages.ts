@@ -2,10 +2,10 @@ import pb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/persi
 import type sharedPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/shared_pb.js';
 import type { Message, NackAction } from '../core/persistent-group.js';
 import { ALL, type FilterExpression, type GroupSettings } from '../core/persistent-settings.js';
-import { field, linkText, splitLink, varintField } from './links.js';
+import { linkText, splitLink, varintField } from './links.js';
 import { withStructuredIds } from './read-messages.js';
 import { readUuid } from './uuid.js';
-import { grpcFrame, MalformedMessage, WireReader } from './wire.js';
+import { delimited, grpcFrame, MalformedMessage, WireReader } from './wire.js';
 
 /** What the real server's int64 makes of a position beyond the end. */
 const BEYOND_END = 2 ** 63;
@@ -180,7 +180,7 @@ export function deliveryFrame(frame: Buffer, retryCount: number, structuredIds: 
   const shaped = structuredIds ? withStructuredIds(frame) : frame;
   const outer = new WireReader(shaped, 5);
   outer.next();
-  return grpcFrame(field(0x0a, Buffer.concat([outer.bytes(), varintField(0x28, retryCount)])));
+  return grpcFrame(delimited(0x0a, Buffer.concat([outer.bytes(), varintField(0x28, retryCount)])));
 }
 
 type Recorded = { id: string; stream: string; revision: number; type: string; metadata: Buffer; data: Buffer };

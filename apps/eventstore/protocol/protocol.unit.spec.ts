@@ -10,7 +10,13 @@ import {
   readAppendMessage,
   readBatchAppendMessage,
 } from './append-messages.js';
-import { decodeEventFrame, encodeCheckpointFrame, encodeEventFrame, TOMBSTONE_REVISION } from './frames.js';
+import {
+  decodeEventFrame,
+  encodeCheckpointFrame,
+  encodeEventFrame,
+  encodeEventFrames,
+  TOMBSTONE_REVISION,
+} from './frames.js';
 import { withStructuredIds } from './read-messages.js';
 import { uuidFromBits, uuidToBits } from './uuid.js';
 import { MalformedMessage, varintSize, WireReader, writeVarint } from './wire.js';
@@ -62,6 +68,17 @@ describe('event frames', () => {
           expect(decoded.metadata).toEqual(event.metadata);
         },
       ),
+    );
+  });
+
+  it('of one append are the same as one by one', () => {
+    fc.assert(
+      fc.property(fc.array(proposed, { maxLength: 5 }), revision, revision, (events, at, position) => {
+        const some = events.flatMap((event) => [event, { ...event, id: randomUUID() }]);
+        expect(encodeEventFrames(some, 's', at, position, '17')).toEqual(
+          some.map((event, n) => encodeEventFrame(event, 's', at + n, position + n, '17')),
+        );
+      }),
     );
   });
 

@@ -3,8 +3,9 @@ import streamsPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v
 import timestampPb from 'google-protobuf/google/protobuf/timestamp_pb.js';
 import { createFilter, type EventFilter } from '../core/event-filter.js';
 import { uuidToBits } from './uuid.js';
-import { field, framesOf, varintField } from './links.js';
-import { grpcFrame, MalformedMessage, WireReader } from './wire.js';
+import { ID_FIELD } from './frames.js';
+import { framesOf, varintField } from './links.js';
+import { delimited, grpcFrame, MalformedMessage, WireReader } from './wire.js';
 
 const { ReadReq, ReadResp } = streamsPb;
 
@@ -156,9 +157,6 @@ export function livenessFrame(
   return grpcFrame(response.serializeBinary());
 }
 
-/** The length of the id field at the start of every recorded event we encode. */
-const ID_FIELD = 40;
-
 /** The same event frames with ids in the structured form, for clients that ask for it. Other messages pass through. */
 export function withStructuredIds(frames: Buffer): Buffer {
   return Buffer.concat([...framesOf(frames)].map((frame) => (frame[5] === 0x0a ? structured(frame) : frame)));
@@ -170,18 +168,18 @@ function structured(frame: Buffer): Buffer {
   const readEvent = outer.message();
   const parts: Buffer[] = [];
   while (readEvent.next()) {
-    if (readEvent.field === 1) parts.push(field(0x0a, structuredEvent(readEvent.bytes())));
-    else if (readEvent.field === 2) parts.push(field(0x12, structuredEvent(readEvent.bytes())));
+    if (readEvent.field === 1) parts.push(delimited(0x0a, structuredEvent(readEvent.bytes())));
+    else if (readEvent.field === 2) parts.push(delimited(0x12, structuredEvent(readEvent.bytes())));
     else if (readEvent.field === 3) parts.push(varintField(0x18, readEvent.varint()));
     else readEvent.skip();
   }
-  return grpcFrame(field(0x0a, Buffer.concat(parts)));
+  return grpcFrame(delimited(0x0a, Buffer.concat(parts)));
 }
 
 function structuredEvent(recorded: Buffer): Buffer {
   const { most, least } = uuidToBits(recorded.toString('latin1', ID_FIELD - 36, ID_FIELD));
   const bits = Buffer.concat([Buffer.from([0x08]), int64Varint(most), Buffer.from([0x10]), int64Varint(least)]);
-  return Buffer.concat([field(0x0a, field(0x0a, bits)), recorded.subarray(ID_FIELD)]);
+  return Buffer.concat([delimited(0x0a, delimited(0x0a, bits)), recorded.subarray(ID_FIELD)]);
 }
 
 function int64Varint(value: bigint): Buffer {

@@ -2,6 +2,8 @@ import { MalformedMessage, type WireReader } from './wire.js';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
+const HYPHEN = 0x2d;
+
 export const EMPTY_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** Canonical lower-case text of the protocol's UUID message, in either of its two forms. Throws `MalformedMessage`. */
@@ -38,4 +40,22 @@ export function uuidToBits(uuid: string): { most: bigint; least: bigint } {
     most: BigInt.asIntN(64, BigInt('0x' + hex.slice(0, 16))),
     least: BigInt.asIntN(64, BigInt('0x' + hex.slice(16))),
   };
+}
+
+const NIBBLE = new Uint8Array(128);
+for (const [value, digit] of [...'0123456789abcdef'].entries()) NIBBLE[digit.charCodeAt(0)] = value;
+
+/** Puts the 128 bits of a canonical UUID into four words, the highest first. */
+export function uuidWords(uuid: string, words: Uint32Array): void {
+  let at = 0;
+  for (let n = 0; n < 4; n++) {
+    let word = 0;
+    for (let digits = 0; digits < 8; at++) {
+      const code = uuid.charCodeAt(at);
+      if (code === HYPHEN) continue;
+      word = (word << 4) | NIBBLE[code]!;
+      digits++;
+    }
+    words[n] = word;
+  }
 }

@@ -59,22 +59,30 @@ export class WireReader {
     throw new MalformedMessage('varint longer than 10 bytes');
   }
 
-  /** A view (no copy) of the bytes of a length-delimited field. */
-  bytes(): Buffer {
+  /** Moves behind a length-delimited field and returns where its bytes start; they end where the reader is then. */
+  private span(): number {
     if (this.wireType !== 2) throw new MalformedMessage(`field ${this.field} is not length-delimited`);
     const length = this.varint();
     const start = this.at;
     if (start + length > this.end) throw new MalformedMessage('truncated field');
     this.at = start + length;
+    return start;
+  }
+
+  /** A view (no copy) of the bytes of a length-delimited field. */
+  bytes(): Buffer {
+    const start = this.span();
     return this.buffer.subarray(start, this.at);
   }
 
   string(): string {
-    return this.bytes().toString('utf8');
+    const start = this.span();
+    return this.buffer.toString('utf8', start, this.at);
   }
 
   message(): WireReader {
-    return new WireReader(this.bytes());
+    const start = this.span();
+    return new WireReader(this.buffer, start, this.at);
   }
 
   skip(): void {
@@ -86,7 +94,7 @@ export class WireReader {
         this.at += 8;
         break;
       case 2:
-        this.bytes();
+        this.span();
         return;
       case 5:
         this.at += 4;
@@ -122,6 +130,14 @@ export function writeVarint(buffer: Buffer, at: number, value: number): number {
 /** Bytes of a length-delimited field with a one-byte tag. */
 export function delimitedSize(length: number): number {
   return 1 + varintSize(length) + length;
+}
+
+/** Encodes a length-delimited field with a one-byte tag. */
+export function delimited(tag: number, bytes: Buffer): Buffer {
+  const buffer = Buffer.allocUnsafe(delimitedSize(bytes.length));
+  buffer[0] = tag;
+  bytes.copy(buffer, writeVarint(buffer, 1, bytes.length));
+  return buffer;
 }
 
 /** A gRPC length-prefixed message (uncompressed) around encoded bytes. */

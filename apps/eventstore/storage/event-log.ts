@@ -6,7 +6,7 @@ import { isLinkStream } from '../core/system-projections.js';
 import { decodeEventFrame, type DecodedFrame, type ProposedEvent } from '../protocol/frames.js';
 import { encodeLinkFrame } from '../protocol/links.js';
 import { LogReader } from './reader.js';
-import { Tail, type Link, type StoredEvent } from './tail.js';
+import { Tail, type Links, type StoredEvent } from './tail.js';
 import { LogWriter, type AppendResult } from './writer.js';
 
 /** What a reader may know of a stream, metadata streams included. */
@@ -116,7 +116,7 @@ export class EventLog {
     };
   }
 
-  private committed(events: readonly StoredEvent[], links: readonly Link[]): void {
+  private committed(events: readonly StoredEvent[], links: Iterable<Links>): void {
     this.tail.append(events);
     if (this.listeners.size > 0) {
       const touched = new Set<StreamListener>();
@@ -127,7 +127,8 @@ export class EventLog {
         }
       };
       events.forEach(tell);
-      for (const link of links) if (this.listeners.has(link.stream)) tell(storedLink(link));
+      for (const { stream, revision, events: linked } of links)
+        if (this.listeners.has(stream)) linked.forEach((event, n) => tell(storedLink(stream, revision + n, event)));
       for (const listener of touched) listener.wake(false);
     }
     this.wakeAll();
@@ -163,7 +164,7 @@ export class EventLog {
 }
 
 /** The link as its subscribers get it. */
-function storedLink({ stream, revision, event }: Link): StoredEvent {
+function storedLink(stream: string, revision: number, event: StoredEvent): StoredEvent {
   const { position } = event;
   const decoded = decodeEventFrame(event.frame);
   const frame = encodeLinkFrame(stream, revision, {

@@ -62,4 +62,23 @@ export const MIGRATIONS: readonly string[] = [
   );
   COMMENT ON TABLE eventstore.scavenge IS 'The stream an unfinished scavenge came to; empty when none is unfinished.';
   `,
+  // A row for each link costs as much as its event does; links that are written together now share one.
+  `
+  ALTER TABLE eventstore.links RENAME TO single_links;
+  ALTER TABLE eventstore.single_links DROP CONSTRAINT links_pkey;
+  CREATE TABLE eventstore.links (
+    stream    text     COLLATE "C" NOT NULL,
+    revision  bigint   NOT NULL,
+    positions bigint[] NOT NULL
+  );
+  ALTER TABLE eventstore.links ALTER COLUMN positions SET STORAGE PLAIN;
+  INSERT INTO eventstore.links (stream, revision, positions)
+  SELECT stream, min(revision), array_agg(position ORDER BY revision)
+    FROM eventstore.single_links GROUP BY stream, revision / 200;
+  DROP TABLE eventstore.single_links;
+  ALTER TABLE eventstore.links ADD CONSTRAINT links_pkey PRIMARY KEY (stream, revision);
+  COMMENT ON TABLE eventstore.links IS 'Streams of links to events: $ce-, $et-, $category- and $streams.';
+  COMMENT ON COLUMN eventstore.links.revision IS 'Of the first link of the row; those of the others follow.';
+  COMMENT ON COLUMN eventstore.links.positions IS 'The events linked to, 200 at most. They stay when an event is scavenged.';
+  `,
 ];

@@ -66,19 +66,28 @@ const STREAM_BACKWARDS = pageQuery(
   'DESC',
 );
 
-/** Links of a system projection, built from the events they point at; what was scavenged is passed over. */
-function linksQuery(range: string, direction: 'ASC' | 'DESC'): string {
+/** Most links of one row of `eventstore.links`. */
+export const LINKS_PER_ROW = 200;
+
+/**
+ * Links $1 to $2 of a system projection, built from the events they point at; what was scavenged is passed over. A row
+ * may begin before the first link asked for.
+ */
+function linksQuery(direction: 'ASC' | 'DESC'): string {
   return `
     SELECT l.revision AS link_revision, e.position, e.stream, e.revision, e.event_id, e.type,
            (extract(epoch FROM e.created) * 1000)::bigint || '0000' AS ticks,
            CASE WHEN e.type = '$>' THEN e.frame END AS frame
-      FROM eventstore.links l LEFT JOIN eventstore.events e ON e.position = l.position AND e.created >= $5::timestamptz
-     WHERE l.stream = $4 AND ${range}
-     ORDER BY l.revision ${direction} LIMIT $1`;
+      FROM (SELECT r.revision + p.n - 1 AS revision, p.position
+              FROM eventstore.links r CROSS JOIN LATERAL unnest(r.positions) WITH ORDINALITY p(position, n)
+             WHERE r.stream = $3 AND r.revision > $1::bigint - ${LINKS_PER_ROW} AND r.revision <= $2::bigint) l
+      LEFT JOIN eventstore.events e ON e.position = l.position AND e.created >= $4::timestamptz
+     WHERE l.revision BETWEEN $1::bigint AND $2::bigint
+     ORDER BY l.revision ${direction}`;
 }
 
-const LINKS_FORWARDS = linksQuery('l.revision >= $2 AND l.revision <= $3', 'ASC');
-const LINKS_BACKWARDS = linksQuery('l.revision <= $2 AND l.revision >= $3', 'DESC');
+const LINKS_FORWARDS = linksQuery('ASC');
+const LINKS_BACKWARDS = linksQuery('DESC');
 
 export class LogReader {
   constructor(private readonly pool: Queryable) {}
@@ -101,16 +110,22 @@ export class LogReader {
   ): Promise<Page> {
     const since = notBefore?.toISOString() ?? '-infinity';
     if (isLinkStream(stream)) {
+      // Link streams have no gaps.
       return direction === 'forwards'
-        ? this.links('es_links_f', LINKS_FORWARDS, stream, [limit, from, to, stream, since])
-        : this.links('es_links_b', LINKS_BACKWARDS, stream, [limit, from, to, stream, since]);
+        ? this.links('es_links_f', LINKS_FORWARDS, [from, Math.min(to, from + limit - 1), stream, since])
+        : this.links('es_links_b', LINKS_BACKWARDS, [Math.max(to, from - limit + 1), from, stream, since]);
     }
     return direction === 'forwards'
       ? this.page('es_stream_f', STREAM_FORWARDS, [limit, from, to, stream, since])
       : this.page('es_stream_b', STREAM_BACKWARDS, [limit, from, to, stream, since]);
   }
 
-  private async links(name: string, text: string, stream: string, values: unknown[]): Promise<Page> {
+  private async links(
+    name: string,
+    text: string,
+    values: [first: number, last: number, stream: string, since: string],
+  ): Promise<Page> {
+    const stream = values[2];
     const { rows } = await this.pool.query<{
       link_revision: string;
       position: string | null;
@@ -241,9 +256,9 @@ export async function readLinkHeads(client: Queryable, names: string[]): Promise
   const result = await client.query<{ name: string; head: string }>({
     name: 'es_link_heads',
     text: `
-      SELECT n.name, l.revision::text AS head
+      SELECT n.name, (l.revision + cardinality(l.positions) - 1)::text AS head
         FROM unnest($1::text[]) n(name)
-       CROSS JOIN LATERAL (SELECT revision FROM eventstore.links
+       CROSS JOIN LATERAL (SELECT revision, positions FROM eventstore.links
                             WHERE stream = n.name ORDER BY revision DESC LIMIT 1) l`,
     values: [names],
   });

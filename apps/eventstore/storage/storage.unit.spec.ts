@@ -1,3 +1,6 @@
+import fc from 'fast-check';
+import { uuidFromBits } from '../protocol/uuid.js';
+import { RecentIds } from './recent-ids.js';
 import { appendRecentIds, BoundedMap, recentIdAt, UNKNOWN_STREAM } from './streams-cache.js';
 import { type StoredEvent, Tail } from './tail.js';
 
@@ -63,5 +66,37 @@ describe('recent ids', () => {
     expect(recentIdAt(state, 18)).toBe('id18');
     expect(recentIdAt(state, 17)).toBeUndefined();
     expect(recentIdAt(state, 50)).toBeUndefined();
+  });
+});
+
+describe('RecentIds', () => {
+  const id = (n: number) => uuidFromBits(0n, BigInt(n));
+
+  it('knows where the last ids stand, as a map of them would', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.uuid(), fc.nat(3)), { maxLength: 60 }), fc.nat(7), (written, shared) => {
+        const ids = new RecentIds(200);
+        const model = new Map<string, { stream: string; revision: number; position: number }>();
+        for (const [n, [uuid, place]] of written.entries()) {
+          // Some come twice; the later one counts.
+          const name = n % 8 === shared ? id(1) : uuid;
+          const append = { stream: `s-${n}`, revision: 10 * n, position: 100 * n };
+          ids.set(name, append, place);
+          model.set(name, { stream: `s-${n}`, revision: 10 * n + place, position: 100 * n + place });
+        }
+        for (const [name, event] of model) expect(ids.get(name)).toEqual(event);
+        expect(ids.get(id(2))).toBeUndefined();
+      }),
+    );
+  });
+
+  it('keeps at least half of its limit, and forgets what is older than the limit', () => {
+    const ids = new RecentIds(1_000);
+    for (let n = 0; n < 100_000; n++) ids.set(id(n), { stream: 's', revision: n, position: n + 1 }, 0);
+    const known = Array.from({ length: 100_000 }, (_, n) => ids.get(id(n))?.revision);
+    expect(known.slice(99_500)).toEqual(Array.from({ length: 500 }, (_, n) => 99_500 + n));
+    expect(known.slice(0, 99_000).some((revision) => revision !== undefined)).toBe(false);
+    ids.clear();
+    expect(ids.get(id(99_999))).toBeUndefined();
   });
 });

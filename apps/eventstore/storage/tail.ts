@@ -9,8 +9,8 @@ export type StoredEvent = {
   frame: EventFrame;
 };
 
-/** A place of an event in a link stream of the system projections. */
-export type Link = { stream: string; revision: number; event: StoredEvent };
+/** Places of events in a link stream of the system projections, from a revision of it on. */
+export type Links = { stream: string; revision: number; events: StoredEvent[] };
 
 /**
  * The recent end of the log in memory, bounded by count and bytes. Whoever is close enough to the end reads from here;

@@ -8,7 +8,7 @@ import {
   type ExpectedRevision,
   type StreamHead,
 } from '../core/expected-revision.js';
-import { linkStreamsOf } from '../core/system-projections.js';
+import { isIndexedAlike, linkStreamsOf, type IndexedEvent } from '../core/system-projections.js';
 import {
   baseStreamOf,
   isMetadataStream,
@@ -18,11 +18,13 @@ import {
   SYSTEM_EVENT,
   undeleteMetadata,
 } from '../core/stream-metadata.js';
-import { encodeEventFrame, TOMBSTONE_REVISION, type ProposedEvent } from '../protocol/frames.js';
+import { encodeEventFrames, TOMBSTONE_REVISION, type ProposedEvent } from '../protocol/frames.js';
+import { BinaryCopy } from './copy.js';
 import { assertDurable, backendPid, connect, endFormerSession, lockWriter } from './database.js';
-import { readHead, readLinkHeads, readStreamStates } from './reader.js';
+import { LINKS_PER_ROW, readHead, readLinkHeads, readStreamStates } from './reader.js';
+import { RecentIds } from './recent-ids.js';
 import { appendRecentIds, BoundedMap, recentIdAt, UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
-import type { Link, StoredEvent } from './tail.js';
+import type { Links, StoredEvent } from './tail.js';
 
 export type AppendResult =
   | { result: 'written'; revision: number; position: number }
@@ -66,19 +68,16 @@ export type TransactionRequest = Timing & {
 
 export type WriteRequest = StreamRequest | TransactionRequest;
 
-type WrittenEvent = StoredEvent & ProposedEvent;
-type KnownEvent = { stream: string; revision: number; position: number };
-
 /** One group: the requests decided together and what they change. Nothing of it is visible before the commit. */
 type Group = {
   base: number;
   createdMs: number;
   states: Map<string, StreamState>;
-  ids: Map<string, KnownEvent>;
-  events: WrittenEvent[];
-  links: Link[];
-  /** Last revision of each link stream after this group. */
-  linkHeads: Map<string, number>;
+  events: StoredEvent[];
+  /** What each of `events` was made of; not kept any longer than it takes to write them. */
+  proposed: ProposedEvent[];
+  /** By link stream. */
+  links: Map<string, Links>;
   answers: (() => void)[];
 };
 
@@ -90,22 +89,14 @@ const RECENT_IDS = 100_000;
 const RECENT_IDS_LOADED = 20_000;
 const NO_BYTES = Buffer.alloc(0);
 
-const INSERT = {
-  name: 'es_insert',
-  text: `
-    WITH written AS (
-      INSERT INTO eventstore.events (position, stream, revision, event_id, type, is_json, created, data_length, frame)
-      SELECT $1::bigint + n, stream, revision, event_id, type, is_json, $2::timestamptz, data_length,
-             substring($3::bytea FROM start FOR length)
-        FROM unnest($4::text[], $5::bigint[], $6::uuid[], $7::text[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[])
-             WITH ORDINALITY AS e(stream, revision, event_id, type, is_json, data_length, start, length, n))
-    INSERT INTO eventstore.links (stream, revision, position)
-    SELECT * FROM unnest($12::text[], $13::bigint[], $14::bigint[])`,
-};
+const COPY_GROUP = `
+  COPY eventstore.events (position, stream, revision, event_id, type, is_json, created, data_length, frame)
+  FROM STDIN (FORMAT binary);
+  COPY eventstore.links (stream, revision, positions) FROM STDIN (FORMAT binary)`;
 
 /**
  * The single writer. Appends of all calls queue here; whatever has gathered while the last commit was under way is
- * decided in memory, in order, and written with one statement, so that one flush of the disk serves them all. An answer
+ * decided in memory, in order, and written in one transaction, so that one flush of the disk serves them all. An answer
  * goes out only after the commit. The session holds the writer's lock, so no other server can write meanwhile, and a
  * lost session can't have a commit still under way once the lock is taken again.
  */
@@ -115,8 +106,10 @@ export class LogWriter {
   private closed = false;
   private client: pg.Client | undefined;
   private readonly streams = new BoundedMap<StreamState>(CACHED_STREAMS);
-  private readonly recentIds = new BoundedMap<KnownEvent>(RECENT_IDS);
+  /** Those of the group being written among them: should it fail, all is read anew. */
+  private readonly recentIds = new RecentIds(RECENT_IDS);
   private readonly linkHeads = new BoundedMap<number>(CACHED_LINK_HEADS);
+  private readonly copy = new BinaryCopy();
   private lastCreatedMs = 0;
   /** Backend of the current session, or of the last one. */
   private pid = 0;
@@ -130,7 +123,7 @@ export class LogWriter {
     private readonly databaseUrl: string,
     private readonly logger: Logger,
     /** Called after each commit, before the appends are answered. */
-    private readonly onCommitted: (events: readonly StoredEvent[], links: readonly Link[]) => void,
+    private readonly onCommitted: (events: readonly StoredEvent[], links: Iterable<Links>) => void,
     /** Called when the log moved on without us seeing it: a commit whose answer was lost with the session. */
     private readonly onJump: (head: number) => void,
   ) {}
@@ -153,7 +146,7 @@ export class LogWriter {
     );
     for (const row of ids.rows) {
       const known = { stream: row.stream, revision: Number(row.revision), position: Number(row.position) };
-      this.recentIds.set(row.event_id, known);
+      this.recentIds.set(row.event_id, known, 0);
     }
     if (head !== this.head) {
       this.head = head;
@@ -255,10 +248,9 @@ export class LogWriter {
       base: this.head,
       createdMs,
       states: new Map(),
-      ids: new Map(),
       events: [],
-      links: [],
-      linkHeads: new Map(),
+      proposed: [],
+      links: new Map(),
       answers: [],
     };
     await this.loadStates(client, requests);
@@ -306,7 +298,7 @@ export class LogWriter {
     const older = await this.olderIds(client, state, stream, expected, head.lastRevision, ids);
     return checkCommit(head, expected, ids, {
       recentRevisionOf: (id) => {
-        const known = group.ids.get(id) ?? this.recentIds.get(id);
+        const known = this.recentIds.get(id);
         return known?.stream === stream ? known.revision : undefined;
       },
       eventIdAt: (revision) => (isMeta ? undefined : recentIdAt(state, revision)) ?? older?.get(revision),
@@ -341,7 +333,7 @@ export class LogWriter {
       let position = 0;
       for (const index of written) {
         const at =
-          this.positionOf(group, ids[index]!.at(-1)!) ??
+          this.recentIds.get(ids[index]!.at(-1)!)?.position ??
           (await this.readPosition(client, streams[index]!.stream, revisions[index]!));
         position = Math.max(position, at);
       }
@@ -363,7 +355,7 @@ export class LogWriter {
       ({ stream }, index) => headOf(before[index]!, isMetadataStream(stream)).lastRevision,
     );
     for (const { index, event } of events) {
-      this.add(group, streams[index]!.stream, ++revisions[index]!, event);
+      this.add(group, streams[index]!.stream, ++revisions[index]!, [event]);
       byStream[index]!.push(event);
     }
     const position = group.base + group.events.length;
@@ -389,7 +381,8 @@ export class LogWriter {
           result: 'written',
           revision: decision.last,
           position:
-            this.positionOf(group, ids.at(-1)!) ?? (await this.readPosition(client, request.stream, decision.last)),
+            this.recentIds.get(ids.at(-1)!)?.position ??
+            (await this.readPosition(client, request.stream, decision.last)),
         };
       case 'ok':
         return this.write(group, request, decision.softDeleted);
@@ -406,8 +399,9 @@ export class LogWriter {
           const current = isMetadataStream(stream) ? before.metaLastRevision : before.lastRevision;
           return { result: 'written', revision: current, position: group.base + group.events.length };
         }
-        let revision = isMetadataStream(stream) ? before.metaLastRevision : before.lastRevision;
-        for (const event of request.events) this.add(group, stream, ++revision, event);
+        const last = isMetadataStream(stream) ? before.metaLastRevision : before.lastRevision;
+        this.add(group, stream, last + 1, request.events);
+        const revision = last + request.events.length;
         const position = group.base + group.events.length;
         this.advance(group, stream, revision, request.events);
         if (softDeleted) this.undelete(group, base, before.lastRevision + 1);
@@ -422,7 +416,7 @@ export class LogWriter {
           data: NO_BYTES,
           metadata: NO_BYTES,
         };
-        this.add(group, stream, TOMBSTONE_REVISION, event);
+        this.add(group, stream, TOMBSTONE_REVISION, [event]);
         group.states.set(base, {
           ...this.state(group, base),
           lastRevision: TOMBSTONE_REVISION,
@@ -452,15 +446,20 @@ export class LogWriter {
     const event = { id: randomUUID(), type: SYSTEM_EVENT.metadata, isJson: true, data, metadata: NO_BYTES };
     const stream = metadataStreamOf(base);
     const revision = this.state(group, base).metaLastRevision + 1;
-    this.add(group, stream, revision, event);
+    this.add(group, stream, revision, [event]);
     this.advance(group, stream, revision, [event]);
   }
 
-  private add(group: Group, stream: string, revision: number, event: ProposedEvent): void {
-    const position = group.base + group.events.length + 1;
-    const frame = encodeEventFrame(event, stream, revision, position, `${group.createdMs}0000`);
-    group.events.push({ ...event, position, stream, revision, frame });
-    group.ids.set(event.id, { stream, revision, position });
+  /** @param first revision of the first of the events */
+  private add(group: Group, stream: string, first: number, events: readonly ProposedEvent[]): void {
+    const append = { stream, revision: first, position: group.base + group.events.length + 1 };
+    const frames = encodeEventFrames(events, stream, first, append.position, `${group.createdMs}0000`);
+    for (const [n, event] of events.entries()) {
+      const [position, revision] = [append.position + n, first + n];
+      group.events.push({ position, stream, revision, type: event.type, frame: frames[n]! });
+      group.proposed.push(event);
+      this.recentIds.set(event.id, append, n);
+    }
   }
 
   private advance(group: Group, stream: string, revision: number, events: readonly ProposedEvent[]): void {
@@ -513,10 +512,6 @@ export class LogWriter {
     return new Map(result.rows.map((row) => [Number(row.revision), row.event_id]));
   }
 
-  private positionOf(group: Group, id: string): number | undefined {
-    return (group.ids.get(id) ?? this.recentIds.get(id))?.position;
-  }
-
   private async readPosition(client: pg.Client, stream: string, revision: number): Promise<number> {
     const result = await client.query<{ position: string }>(
       'SELECT position::text FROM eventstore.events WHERE stream = $1 AND revision = $2',
@@ -527,69 +522,67 @@ export class LogWriter {
 
   /** Gives every event its places in the link streams of the system projections. */
   private async link(client: pg.Client, group: Group): Promise<void> {
-    const places = group.events.flatMap((event) =>
-      linkStreamsOf({ ...event, deletes: deletedStream(event) }).map((stream) => ({ stream, event })),
-    );
-    const missing = new Set(places.map(({ stream }) => stream).filter((s) => this.linkHeads.get(s) === undefined));
-    const loaded = missing.size === 0 ? new Map<string, number>() : await readLinkHeads(client, [...missing]);
-    for (const { stream, event } of places) {
-      const head = group.linkHeads.get(stream) ?? this.linkHeads.get(stream) ?? loaded.get(stream) ?? -1;
-      group.linkHeads.set(stream, head + 1);
-      group.links.push({ stream, revision: head + 1, event });
+    const { links } = group;
+    let names: string[] = [];
+    let former: IndexedEvent | undefined;
+    for (const [n, event] of group.events.entries()) {
+      const { stream, revision, type } = event;
+      const indexed = { stream, revision, type, deletes: deletedStream(event, group.proposed[n]!) };
+      // The events of an append mostly go the same way.
+      if (former === undefined || !isIndexedAlike(former, indexed)) names = linkStreamsOf(indexed);
+      former = indexed;
+      for (const name of names) {
+        const known = links.get(name);
+        if (known === undefined) links.set(name, { stream: name, revision: -1, events: [event] });
+        else known.events.push(event);
+      }
     }
+    const missing = [...links.keys()].filter((name) => this.linkHeads.get(name) === undefined);
+    const loaded = missing.length === 0 ? new Map<string, number>() : await readLinkHeads(client, missing);
+    for (const [name, added] of links) added.revision = (this.linkHeads.get(name) ?? loaded.get(name) ?? -1) + 1;
   }
 
   private async insert(client: pg.Client, group: Group): Promise<void> {
-    const { events, links } = group;
-    const starts: number[] = [];
-    const lengths: number[] = [];
-    let at = 1;
-    for (const event of events) {
-      starts.push(at);
-      lengths.push(event.frame.length);
-      at += event.frame.length;
+    const { copy } = this;
+    copy.begin(COPY_GROUP);
+    copy.beginTable();
+    for (const [n, { position, stream, revision, type, frame }] of group.events.entries()) {
+      const { id, isJson, data } = group.proposed[n]!;
+      copy.row(9);
+      copy.bigint(position);
+      copy.text(stream);
+      copy.bigint(revision);
+      copy.uuid(id);
+      copy.text(type);
+      copy.boolean(isJson);
+      copy.timestamp(group.createdMs);
+      copy.integer(data.length);
+      copy.bytea(frame);
     }
-    await client.query({
-      ...INSERT,
-      values: [
-        group.base,
-        new Date(group.createdMs).toISOString(),
-        Buffer.concat(events.map((event) => event.frame)),
-        textArray(events.map((event) => event.stream)),
-        `{${events.map((event) => event.revision).join()}}`,
-        `{${events.map((event) => event.id).join()}}`,
-        textArray(events.map((event) => event.type)),
-        `{${events.map((event) => event.isJson).join()}}`,
-        `{${events.map((event) => event.data.length).join()}}`,
-        `{${starts.join()}}`,
-        `{${lengths.join()}}`,
-        textArray(links.map((link) => link.stream)),
-        `{${links.map((link) => link.revision).join()}}`,
-        `{${links.map((link) => link.event.position).join()}}`,
-      ],
-    });
+    copy.endTable();
+    copy.beginTable();
+    for (const { stream, revision, events } of group.links.values()) {
+      for (let first = 0; first < events.length; first += LINKS_PER_ROW) {
+        copy.row(3);
+        copy.text(stream);
+        copy.bigint(revision + first);
+        copy.bigints(events.slice(first, first + LINKS_PER_ROW).map((event) => event.position));
+      }
+    }
+    copy.endTable();
+    await copy.send(client);
   }
 
   private publish(group: Group): void {
     for (const [base, state] of group.states) this.streams.set(base, state);
-    for (const [id, known] of group.ids) this.recentIds.set(id, known);
-    for (const [stream, head] of group.linkHeads) this.linkHeads.set(stream, head);
+    for (const { stream, revision, events } of group.links.values())
+      this.linkHeads.set(stream, revision + events.length - 1);
     if (group.events.length > 0) {
       this.head = group.base + group.events.length;
       this.stats.events += group.events.length;
       this.stats.groups++;
       this.stats.largestGroup = Math.max(this.stats.largestGroup, group.events.length);
-      // What a subscriber needs; the parts the frame was made of may go.
-      this.onCommitted(
-        group.events.map(({ position, stream, revision, type, frame }) => ({
-          position,
-          stream,
-          revision,
-          type,
-          frame,
-        })),
-        group.links,
-      );
+      this.onCommitted(group.events, group.links.values());
     }
     this.stats.appends += group.answers.length;
     for (const answer of group.answers) answer();
@@ -643,10 +636,10 @@ export class LogWriter {
 }
 
 /** The stream that an event deletes, for good or softly. */
-function deletedStream(event: WrittenEvent): string | undefined {
-  if (!isMetadataStream(event.stream)) return event.type === SYSTEM_EVENT.streamDeleted ? event.stream : undefined;
-  const softly = event.type === SYSTEM_EVENT.metadata && parseStreamMetadata(event.data).truncateBefore === 'deleted';
-  return softly ? baseStreamOf(event.stream) : undefined;
+function deletedStream({ stream, type }: StoredEvent, { data }: ProposedEvent): string | undefined {
+  if (!isMetadataStream(stream)) return type === SYSTEM_EVENT.streamDeleted ? stream : undefined;
+  const softly = type === SYSTEM_EVENT.metadata && parseStreamMetadata(data).truncateBefore === 'deleted';
+  return softly ? baseStreamOf(stream) : undefined;
 }
 
 type TransactionDecision = { decision: 'violation' } | CommitDecision;
@@ -660,9 +653,4 @@ function headOf(state: StreamState, isMeta: boolean): StreamHead {
     softDeleted: false,
     metaLastRevision: -1,
   };
-}
-
-/** A Postgres array literal. */
-function textArray(values: readonly string[]): string {
-  return `{${values.map((value) => `"${value.replace(/[\\"]/g, '\\$&')}"`).join()}}`;
 }
