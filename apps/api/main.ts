@@ -17,7 +17,7 @@ import {
 } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { LedgerStore, openSource } from '#libs/ledger/index.js';
-import { createUploadService, openBlobStore, useFfmpeg } from '#libs/media/index.js';
+import { createUploadService, LocalBlobStore, offloadFiles, openBlobStore, useFfmpeg } from '#libs/media/index.js';
 import { operatorToken, publicUrl, runService } from '#libs/runtime/index.js';
 import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
@@ -108,6 +108,10 @@ await runService(
     const source = openSource(config.eventStoreUrl);
     useFfmpeg({ ffmpeg: config.media.ffmpegPath, ffprobe: config.media.ffprobePath });
     const blobs = await openBlobStore(config.storageUrl, { cacheDirectory: join(config.home, 'cache') });
+    const offload =
+      config.media.offload && blobs instanceof LocalBlobStore
+        ? offloadFiles(blobs.root, config.media.offload)
+        : undefined;
     const uploads = await createUploadService({
       directory: join(config.home, 'uploads'),
       blobs,
@@ -194,7 +198,7 @@ await runService(
       if (request.path !== '/uploads' && !request.path.startsWith('/uploads/')) return next();
       uploads.handler(request, response).catch(next);
     });
-    app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets }));
+    app.use('/media', mediaRoute({ key: config.keys.mediaSigning, blobs, store, access, secrets, offload }));
     app.use('/audit', auditExport({ log, store, access, secrets, retentionDays: config.audit.retentionDays }));
     app.use('/events', feeds.handler);
     app.use(schemasRoute());

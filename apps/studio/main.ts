@@ -24,7 +24,7 @@ const USAGE = `picturelock <command>
         [--only a,b]    only these of eventstore, projector, api, workers (the rest runs elsewhere)
   stop                  stop the running one
   doctor [--install]    check this machine; with --install add what is missing
-         [--tests]      also what the tests need (a browser, Redis)
+         [--tests]      also what the tests need (a browser, Redis, nginx)
          [--quiet]      say only what is wrong
   torture, bench        fault rounds and figures (see test/bench)
   backup <folder>       databases and blobs as of one moment, also while running, with checksums
@@ -336,6 +336,7 @@ async function stop(settings: Settings): Promise<number> {
 const TEST_PROGRAMS = [
   { what: 'Chromium', any: ['chromium', 'chromium-browser', 'google-chrome'], apt: 'chromium', brew: 'chromium' },
   { what: 'Redis', any: ['redis-server'], apt: 'redis-server', brew: 'redis' },
+  { what: 'nginx', any: ['nginx', '/usr/sbin/nginx'], apt: 'nginx', brew: 'nginx' },
 ] as const;
 
 async function doctor(settings: Settings, args: string[]): Promise<number> {

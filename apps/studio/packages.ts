@@ -29,7 +29,7 @@ async function run(command: readonly string[], log: (line: string) => void): Pro
   return new Promise((resolve) => {
     const child = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', HOMEBREW_NO_ENV_HINTS: '1' },
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', HOMEBREW_NO_ENV_HINTS: '1', RUNLEVEL: '1' },
     });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {

@@ -145,11 +145,15 @@ export class S3BlobStore implements BlobStore {
     }
   }
 
-  async open(org: string, hash: BlobHash, range?: ByteRange): Promise<Readable> {
+  fileOf(): null {
+    return null;
+  }
+
+  async open(org: string, hash: BlobHash, range?: ByteRange, signal?: AbortSignal): Promise<Readable> {
     const Range = range && `bytes=${range.start}-${range.end}`;
     try {
       const command = new GetObjectCommand({ Bucket: this.options.bucket, Key: this.keyOf(org, hash), Range });
-      const { Body, ContentRange } = await this.options.client.send(command);
+      const { Body, ContentRange } = await this.options.client.send(command, { abortSignal: signal });
       if (!range) return Body as Readable;
       const from = Number(/^bytes (\d+)-/.exec(ContentRange ?? '')?.[1] ?? 0);
       const exact = ContentRange?.startsWith(`bytes ${range.start}-${range.end}/`) === true;

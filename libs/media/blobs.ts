@@ -40,7 +40,10 @@ export interface BlobStore {
     expected?: { hash?: BlobHash; size?: number; verified?: boolean },
   ): Promise<BlobRef>;
   putStream(org: string, bytes: Readable, expected?: { hash?: BlobHash; size?: number }): Promise<BlobRef>;
-  open(org: string, hash: BlobHash, range?: ByteRange): Promise<Readable>;
+  /** `signal` gives up a request that has not been answered yet. */
+  open(org: string, hash: BlobHash, range?: ByteRange, signal?: AbortSignal): Promise<Readable>;
+  /** The file that holds the blob, or would if it is there; null where blobs are not files of this machine. */
+  fileOf(org: string, hash: BlobHash): string | null;
   stat(org: string, hash: BlobHash): Promise<BlobRef | null>;
   has(org: string, hash: BlobHash): Promise<boolean>;
   /** A local file with the bytes (an S3 store downloads into its cache). Read only; do not keep it over a `delete`. */
@@ -124,7 +127,7 @@ export class LocalBlobStore implements BlobStore {
     this.root = resolve(root);
   }
 
-  private pathOf(org: string, hash: string): string {
+  fileOf(org: string, hash: string): string {
     const hex = hexOf(hash);
     return join(this.root, checkOrganisation(org), hex.slice(0, 2), hex.slice(2, 4), hex);
   }
@@ -135,7 +138,7 @@ export class LocalBlobStore implements BlobStore {
     try {
       const ref = checkExpected(known ?? (await hashFile(file)), expected);
       await syncPath(file);
-      const target = this.pathOf(org, ref.hash);
+      const target = this.fileOf(org, ref.hash);
       await this.makeFolder(dirname(target));
       try {
         await rename(file, target);
@@ -190,14 +193,14 @@ export class LocalBlobStore implements BlobStore {
   }
 
   async open(org: string, hash: BlobHash, range?: ByteRange): Promise<Readable> {
-    const handle = await open(this.pathOf(org, hash), 'r').catch((error: NodeJS.ErrnoException) => {
+    const handle = await open(this.fileOf(org, hash), 'r').catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'ENOENT' ? notFound() : error;
     });
     return handle.createReadStream({ start: range?.start ?? 0, end: range?.end, highWaterMark: 256 << 10 });
   }
 
   async stat(org: string, hash: BlobHash): Promise<BlobRef | null> {
-    const found = await stat(this.pathOf(org, hash)).catch((error: NodeJS.ErrnoException) => {
+    const found = await stat(this.fileOf(org, hash)).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return null;
       throw error;
     });
@@ -210,12 +213,12 @@ export class LocalBlobStore implements BlobStore {
 
   async localPath(org: string, hash: BlobHash): Promise<string> {
     if (!(await this.has(org, hash))) throw notFound();
-    return this.pathOf(org, hash);
+    return this.fileOf(org, hash);
   }
 
   async delete(org: string, hash: BlobHash): Promise<boolean> {
     try {
-      await unlink(this.pathOf(org, hash));
+      await unlink(this.fileOf(org, hash));
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;

@@ -114,3 +114,15 @@ function clock(seconds: number): string {
   const [s, ms] = [Math.floor(milliseconds / 1000), milliseconds % 1000];
   return `${pad(Math.floor(s / 3600))}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}.${pad(ms, 3)}`;
 }
+
+/** The playlist with other addresses: every line that is one, and every `URI` of a tag. */
+export function rewritePlaylist(text: string, address: (uri: string) => string): string {
+  return text
+    .split('\n')
+    .map((line) => {
+      if (line.startsWith('#')) return line.replace(/(?<=[:,]URI=")[^"]*(?=")/g, address);
+      const uri = line.trim();
+      return uri === '' ? line : address(uri);
+    })
+    .join('\n');
+}

@@ -6,6 +6,8 @@ export * from './probe/index.js';
 export * from './extract/index.js';
 export * from './editorial/index.js';
 export * from './blobs.js';
+export * from './bytes.js';
+export * from './archive/index.js';
 export * from './uploads.js';
 export * from './transcode.js';
 export * from './range.js';

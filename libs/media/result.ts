@@ -18,6 +18,15 @@ export const MEDIA_ERROR_CODES = [
   'EDITORIAL_INVALID',
   /** A look-up table breaks its format; the message names the line. */
   'LUT_INVALID',
+  /** A header of an archive is damaged or contradicts itself; the message names the byte. */
+  'ARCHIVE_INVALID',
+  /** A member of an archive reaches beyond its end. */
+  'ARCHIVE_TRUNCATED',
+  'MEMBER_NOT_FOUND',
+  /** A folder, a link, or stored without its holes: no bytes that can be read in place. */
+  'MEMBER_NOT_READABLE',
+  /** Two media that have no pictures to compare. */
+  'NOT_COMPARABLE',
   /** ffmpeg or ffprobe is not installed or can't be started. */
   'FFMPEG_MISSING',
   /** The external process passed its time limit and was killed. */

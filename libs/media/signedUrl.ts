@@ -7,6 +7,8 @@ export interface MediaClaims {
   readonly versionId: string;
   /** Hash of the review manifest (or of the one blob) the token opens. */
   readonly manifestHash: string;
+  /** Opens only files of this name, whatever their extension: a playlist and its segments. Null: every file of the manifest. */
+  readonly scope: string | null;
   readonly userId: string;
   readonly sessionId: string;
   /** Milliseconds since 1970 UTC. */
@@ -28,8 +30,8 @@ function mac(payload: string, key: Uint8Array): Buffer {
  * or more.
  */
 export function signPath(claims: MediaClaims, key: Uint8Array): string {
-  const { organisationId, versionId, manifestHash, userId, sessionId, expiresAt } = claims;
-  const fields = [organisationId, versionId, manifestHash, userId, sessionId, expiresAt];
+  const { organisationId, versionId, manifestHash, userId, sessionId, expiresAt, scope } = claims;
+  const fields = [organisationId, versionId, manifestHash, userId, sessionId, expiresAt, scope];
   const payload = Buffer.from(JSON.stringify(fields)).toString('base64url');
   return `${payload}.${mac(payload, key).toString('base64url')}`;
 }
@@ -45,9 +47,19 @@ export function verifyPath(token: string, key: Uint8Array, now: number): Result<
   const given = Buffer.from(match[2]!, 'base64url');
   if (!timingSafeEqual(given, mac(match[1]!, key))) return invalid;
   // Genuine from here on, so its shape is ours.
-  const [organisationId, versionId, manifestHash, userId, sessionId, expiresAt] = JSON.parse(
+  const [organisationId, versionId, manifestHash, userId, sessionId, expiresAt, scope = null] = JSON.parse(
     Buffer.from(match[1]!, 'base64url').toString(),
-  ) as [string, string, string, string, string, number];
+  ) as [string, string, string, string, string, number, string | null];
   if (now >= expiresAt) return fail('MEDIA_URL_EXPIRED', 'This media address has expired.');
-  return ok({ organisationId, versionId, manifestHash, userId, sessionId, expiresAt });
+  return ok({ organisationId, versionId, manifestHash, userId, sessionId, expiresAt, scope });
+}
+
+/** What a token of one file is limited to: the file's name without its extension. */
+export function scopeOf(name: string): string {
+  return name.replace(/\.[^.]*$/, '');
+}
+
+/** Whether a token opens a file. */
+export function opensFile(claims: MediaClaims, name: string): boolean {
+  return claims.scope === null || claims.scope === scopeOf(name);
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { signPath, verifyPath, type MediaClaims } from './signedUrl.js';
+import { opensFile, signPath, verifyPath, type MediaClaims } from './signedUrl.js';
 
 const key = randomBytes(32);
 const claims: MediaClaims = {
@@ -9,6 +9,7 @@ const claims: MediaClaims = {
   manifestHash: `sha256:${'ab'.repeat(32)}`,
   userId: 'ann',
   sessionId: 'session-1',
+  scope: null,
   expiresAt: 1_700_000_000_000,
 };
 
@@ -44,3 +45,12 @@ test.each(['', '.', 'a.b', `${'a'.repeat(5000)}.${'b'.repeat(43)}`, '../../etc/p
     expect(verifyPath(token, key, 0)).toMatchObject({ error: { code: 'MEDIA_URL_INVALID' } });
   },
 );
+
+test('a token of one name opens its playlist and segments, and nothing else', () => {
+  const scoped = { ...claims, scope: 'hls_v0' };
+  const read = verifyPath(signPath(scoped, key), key, 0);
+  expect(read).toEqual({ ok: true, value: scoped });
+  const names = ['hls_v0.m3u8', 'hls_v0.mp4', 'hls_v1.mp4', 'master.m3u8', 'hls_v0', 'original', 'hls_v0.mp4.bak'];
+  expect(names.map((name) => opensFile(scoped, name))).toEqual([true, true, false, false, true, false, false]);
+  expect(names.every((name) => opensFile(claims, name))).toBe(true);
+});

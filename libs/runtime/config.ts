@@ -66,7 +66,14 @@ export interface Settings {
     witnesses: string[];
   };
   outbound: { allow: string[] };
-  media: { urlTtlSeconds: number; ffmpegPath: string; ffprobePath: string; ffmpegThreads: number };
+  media: {
+    urlTtlSeconds: number;
+    /** Null: the api sends every byte itself. */
+    offload: Variables['MEDIA_OFFLOAD'];
+    ffmpegPath: string;
+    ffprobePath: string;
+    ffmpegThreads: number;
+  };
 }
 
 /** The settings of a service, complete. */
@@ -175,6 +182,7 @@ function toSettings(v: Variables): Settings {
     outbound: { allow: v.OUTBOUND_ALLOW },
     media: {
       urlTtlSeconds: v.MEDIA_URL_TTL_SECONDS,
+      offload: v.MEDIA_OFFLOAD,
       ffmpegPath: v.FFMPEG_PATH,
       ffprobePath: v.FFPROBE_PATH,
       ffmpegThreads: v.FFMPEG_THREADS,

@@ -49,6 +49,19 @@ const origins = z
     'must be origins such as https://review.example.com, separated by commas',
   );
 
+/** Which web server in front sends files: none, nginx by an internal location, or one that knows X-Sendfile. */
+const mediaOffload = z
+  .string()
+  .regex(
+    /^(off|x-sendfile|x-accel-redirect:\/[\w./-]*)$/,
+    'must be off, x-sendfile, or x-accel-redirect: and the path of an internal location',
+  )
+  .transform((text): { kind: 'X_SENDFILE' } | { kind: 'X_ACCEL_REDIRECT'; prefix: string } | null => {
+    if (text === 'off') return null;
+    if (text === 'x-sendfile') return { kind: 'X_SENDFILE' };
+    return { kind: 'X_ACCEL_REDIRECT', prefix: text.slice('x-accel-redirect:'.length) };
+  });
+
 /**
  * Every environment variable that a Picturelock process reads, as text in, typed value out. The one list: compose files and
  * documentation are checked against it. An empty variable counts as unset.
@@ -160,6 +173,11 @@ export const variables = z.object({
   MEDIA_URL_TTL_SECONDS: whole(10, 7 * 86_400)
     .default(3_600)
     .describe('Life of a signed media URL'),
+  MEDIA_OFFLOAD: mediaOffload
+    .default(null)
+    .describe(
+      'Lets the web server in front send blobs that are files: `x-accel-redirect:/blobs` (nginx), `x-sendfile`, or `off`',
+    ),
 
   FFMPEG_PATH: z.string().default('ffmpeg').describe('ffmpeg 4.4 or newer'),
   FFPROBE_PATH: z.string().default('ffprobe').describe('The ffprobe that belongs to it'),

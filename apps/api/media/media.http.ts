@@ -1,12 +1,21 @@
 import type { NextFunction, Request, Response } from 'express';
 import { can } from '#libs/domain/index.js';
 import { LruMap } from '#libs/events/log/index.js';
-import { serveBlob, verifyPath, type BlobHash, type BlobStore } from '#libs/media/index.js';
+import {
+  opensFile,
+  serveBlob,
+  serveBytes,
+  verifyPath,
+  type BlobHash,
+  type BlobStore,
+  type Offload,
+} from '#libs/media/index.js';
 import { VersionMediaRow, VersionRow, type MediaFile } from '#libs/read-models/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
 import type { Access } from '../platform/access.js';
 import type { ReadStore } from '../platform/read-store.js';
 import { ORIGINAL } from '../review/media-urls.js';
+import { PLAYLIST_MIME, Playlists } from './playlists.js';
 
 interface MediaRouteOptions {
   readonly key: Uint8Array;
@@ -14,6 +23,7 @@ interface MediaRouteOptions {
   readonly store: ReadStore;
   readonly access: Access;
   readonly secrets: Secrets;
+  readonly offload?: Offload;
 }
 
 interface Opened {
@@ -27,9 +37,11 @@ const FRESH_MS = 1000;
 
 /**
  * `GET /media/<token>/<name>`: the token names version and manifest, is signed and short-lived, and works only while
- * its session lives and its person sees the project. 403 without a byte in every other case.
+ * its session lives and its person sees the project; it opens the one file it is for. Playlists are served with such tokens for what
+ * they name. 403 without a byte in every other case.
  */
-export function mediaRoute({ key, blobs, store, access, secrets }: MediaRouteOptions) {
+export function mediaRoute({ key, blobs, store, access, secrets, offload }: MediaRouteOptions) {
+  const playlists = new Playlists(blobs, key);
   const opened = new LruMap<string, { at: number; value: Opened | null }>(500);
 
   async function open(versionId: string, hash: string): Promise<Opened | null> {
@@ -77,10 +89,16 @@ export function mediaRoute({ key, blobs, store, access, secrets }: MediaRouteOpt
         media?.organisationId === organisationId &&
         (await access.seesProject(viewer, media));
       if (!allowed) return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
-      const file = rest.length === 0 ? media.files.get(decodeURIComponent(name)) : undefined;
+      // Names are plain: nothing in them is ever escaped.
+      if (!opensFile(claims.value, name)) return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
+      const file = rest.length === 0 ? media.files.get(name) : undefined;
       if (!file) return refuse(response, 404, 'NOT_FOUND', 'There is no such file.');
       if (file.download !== undefined && !can(viewer.role, 'version.download'))
         return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not download originals.');
+      if (file.mime === PLAYLIST_MIME) {
+        const playlist = await playlists.for(claims.value, file);
+        return await serveBytes(request, response, { ...playlist, mime: file.mime });
+      }
       await serveBlob(request, response, {
         blobs,
         org: organisationId,
@@ -89,6 +107,7 @@ export function mediaRoute({ key, blobs, store, access, secrets }: MediaRouteOpt
         mime: file.mime,
         immutable: true,
         downloadName: file.download,
+        offload,
       });
     } catch (error) {
       next(error);

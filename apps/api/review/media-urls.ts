@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { can } from '#libs/domain/index.js';
-import { signPath } from '#libs/media/index.js';
+import { scopeOf, signPath } from '#libs/media/index.js';
 import type { VersionMediaRow, VersionRow } from '#libs/read-models/index.js';
 import type { Config } from '#libs/runtime/index.js';
 import type { RequestContext } from '../platform/context.js';
@@ -36,6 +36,8 @@ export class MediaUrls {
         organisationId: version.organisationId,
         versionId: version.id,
         manifestHash: hash,
+        // A playlist's files get tokens of their own when it is fetched.
+        scope: scopeOf(name),
         userId: viewer.userId,
         sessionId: session.sessionId,
         expiresAt,
