@@ -3,12 +3,14 @@
  *
  * Whatever the caller asks, every input that is a file gets `-f <demuxer> -format_whitelist <demuxer> -protocol_whitelist file`
  * and the `file:` prefix: an uploaded playlist, concat script or image pattern can't make ffmpeg open another file or address.
+ * A part of a file (a member of an archive) goes through `subfile`, which takes the place of `file` for it alone.
  * (Measured with 5.1: without it, an HLS or ffconcat text named `.mp4` is followed.)
  */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import { fail, ok, type MediaError, type Result } from '../result.js';
 import type { Demuxer } from '../sniff.js';
 
@@ -16,6 +18,8 @@ import type { Demuxer } from '../sniff.js';
 export interface FileInput {
   readonly path: string;
   readonly demuxer: Demuxer;
+  /** Only these bytes of the file, as if they were one: a member of an archive, read in place. */
+  readonly part?: { readonly offset: number; readonly size: number };
   /** Input options, for instance `['-ss', '1/24']`. Options that widen what may be opened throw. */
   readonly options?: readonly string[];
 }
@@ -57,6 +61,8 @@ export interface RunLimits {
   readonly cwd?: string;
   /** Standard output beyond this is an error. Default 16 MiB. */
   readonly maxStdoutBytes?: number;
+  /** Take what is written to `pipe:4`, `pipe:5`… as it comes; `onStdout` does so for `pipe:1`. */
+  readonly sinks?: readonly ((chunk: Buffer) => void)[];
 }
 
 export interface FfmpegJob extends RunLimits {
@@ -155,11 +161,19 @@ export function inputArguments(input: Input): string[] {
     const demuxer = ['-f', 'image2', '-format_whitelist', 'image2', '-protocol_whitelist', 'file'];
     return [...options, ...demuxer, '-pattern_type', 'sequence', '-i', `file:${resolve(input.pattern)}`];
   }
+  const file = `file:${resolve(input.path)}`;
+  const opened = input.part ? `subfile,,start,${input.part.offset},end,${partEnd(input.part)},,:${file}` : file;
   return [
     ...options,
-    ...['-f', input.demuxer, '-format_whitelist', input.demuxer, '-protocol_whitelist', 'file'],
-    ...['-i', `file:${resolve(input.path)}`],
+    ...['-f', input.demuxer, '-format_whitelist', input.demuxer],
+    ...['-protocol_whitelist', input.part ? 'subfile,file' : 'file', '-i', opened],
   ];
+}
+
+function partEnd({ offset, size }: { offset: number; size: number }): number {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(offset + size) || offset < 0 || size <= 0)
+    throw new TypeError('not a part of a file');
+  return offset + size;
 }
 
 function pathsOf(inputs: readonly Input[]): string[] {
@@ -184,7 +198,10 @@ function run(binary: string, args: string[], limits: RunLimits, extras: RunExtra
     const [command, ...rest] = [...wrapper(limits.nice), binary, ...args] as [string, ...string[]];
     const child = spawn(command, rest, {
       cwd: limits.cwd,
-      stdio: ['ignore', 'pipe', 'pipe', extras.withProgress ? 'pipe' : 'ignore'],
+      stdio: [
+        ...(['ignore', 'pipe', 'pipe', extras.withProgress ? 'pipe' : 'ignore'] as const),
+        ...(limits.sinks ?? []).map(() => 'pipe' as const),
+      ],
       windowsHide: true,
     });
     const messages = new Messages(extras.hide);
@@ -228,6 +245,7 @@ function run(binary: string, args: string[], limits: RunLimits, extras: RunExtra
       settle(result);
     };
 
+    limits.sinks?.forEach((take, index) => (child.stdio[4 + index] as Readable).on('data', take));
     child.stdout!.on('data', (chunk: Buffer) => {
       if (extras.onStdout) return extras.onStdout(chunk);
       stdoutBytes += chunk.length;
@@ -302,6 +320,17 @@ function onPath(name: string): string | null {
     });
   found.set(name, hit ?? null);
   return hit ?? null;
+}
+
+/** A sink for text: calls `use` with each line. What is left at the end, without a line break, is not a line. */
+export function lineSink(use: (line: string) => void): (chunk: Buffer) => void {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  return (chunk) => {
+    const lines = (rest + decoder.write(chunk)).split('\n');
+    rest = (lines.pop() ?? '').slice(-65_536);
+    for (const line of lines) use(line);
+  };
 }
 
 function eachLine(stream: Readable, use: (line: string) => void): void {

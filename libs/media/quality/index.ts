@@ -1,0 +1,4 @@
+export * from './measure.js';
+export * from './signatures.js';
+export * from './align.js';
+export * from './compare.js';
