@@ -177,6 +177,26 @@ describe('when Postgres goes away', () => {
     await cable.close();
   });
 
+  it('appends that it refuses fail at once, and the next ones go on', async () => {
+    const server = await startEventStoreServer({ databaseUrl: database.url });
+    const client = clientOf(server.port);
+    await client.appendToStream('a-1', event(0));
+    await query("ALTER TABLE eventstore.events ADD CHECK (type <> 'Refused')");
+    const start = performance.now();
+    await expect(client.appendToStream('a-1', event(1, 'Refused'))).rejects.toThrow(UnavailableError);
+    // Far below the 30 s after which a Postgres that says nothing is taken for gone.
+    expect(performance.now() - start).toBeLessThan(15_000);
+    await until(
+      async () => (await fetch(`http://127.0.0.1:${server.httpPort}/health/ready`)).status === 200,
+      'the writer to come back',
+    );
+    const again = clientOf(server.port);
+    await again.appendToStream('a-1', event(2), { streamState: 0n });
+    expect((await collect(again.readStream('a-1'))).map((e) => e.data)).toEqual([{ n: 0 }, { n: 2 }]);
+    await Promise.all([client.dispose(), again.dispose()]);
+    await server.close();
+  });
+
   it('survives that its sessions are ended', async () => {
     const server = await startEventStoreServer({ databaseUrl: database.url });
     let client = clientOf(server.port);

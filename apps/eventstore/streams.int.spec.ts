@@ -214,6 +214,35 @@ describe('reading a stream', () => {
       await store2.close();
     }
   });
+
+  it('is the same in wide pages as in narrow ones, whatever its name', async () => {
+    const stream = fresh("it's \\ $1 ” \n");
+    await client.appendToStream(
+      stream,
+      Array.from({ length: 1_203 }, (_, n) => binaryEvent({ type: 'Bytes', data: Uint8Array.from([0, 92, n % 256]) })),
+    );
+    const narrow = await Promise.all(
+      Array.from({ length: 13 }, (_, n) =>
+        collect(client.readStream(stream, { fromRevision: BigInt(n * 100), maxCount: 100 })),
+      ),
+    );
+    const wide = await collect(client.readStream(stream));
+    expect(wide).toHaveLength(1_203);
+    expect(wide).toEqual(narrow.flat());
+    const backwards = await collect(client.readStream(stream, { direction: BACKWARDS, fromRevision: END }));
+    expect(backwards).toEqual(wide.toReversed());
+    const all = await collect(client.readAll({ fromPosition: wide[0]!.position!, maxCount: 1_203 }));
+    expect(all.map((e) => [e.id, e.position])).toEqual(wide.map((e) => [e.id, e.position]));
+    const last = await collect(
+      client.readAll({ direction: BACKWARDS, fromPosition: wide.at(-1)!.position!, maxCount: 1_000 }),
+    );
+    expect(last.map((e) => e.id)).toEqual(
+      wide
+        .toReversed()
+        .slice(1, 1_001)
+        .map((e) => e.id),
+    );
+  });
 });
 
 describe('reading $all', () => {

@@ -232,7 +232,15 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         name,
         main: join(dist, 'apps', name, 'main.js'),
         // The event store gets what it needs and no secret of the others.
-        env: name === 'eventstore' ? { PATH: options.env['PATH'], NODE_ENV: settings.env, ...eventStoreEnv } : env,
+        env:
+          name === 'eventstore'
+            ? {
+                PATH: options.env['PATH'],
+                NODE_OPTIONS: options.env['NODE_OPTIONS'],
+                NODE_ENV: settings.env,
+                ...eventStoreEnv,
+              }
+            : env,
         // Its heap holds some 50 MB; knowing a limit, V8 cleans up before it has taken several times that. By itself it
         // would then do so every few thousand events, which costs more than all else that is done for them.
         ...(name === 'eventstore' ? { execArgv: ['--max-old-space-size=512', '--heap-growing-percent=200'] } : {}),

@@ -1,18 +1,53 @@
 import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { jsonEvent, KurrentDBClient, START } from '@kurrent/kurrentdb-client';
+import type { Pool } from 'pg';
 import { createPool, ensureDatabase } from '#libs/postgres/index.js';
 import { startStack } from '../support/stack.js';
 import { type BenchContext, percentile } from './kit.js';
 
 const CLIENTS = 50;
 
-/** The event store alone, over its protocol, against single-row inserts into a bare table of the same Postgres. */
-export default async function append({ quick, seconds, signal, report }: BenchContext): Promise<void> {
+interface Emmett {
+  schema: { migrate(): Promise<unknown> };
+  appendToStream(stream: string, events: { type: string; data: object; metadata: object }[]): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/**
+ * The peer, from the folder that BENCH_EMMETT names, where `npm install @event-driven-io/emmett-postgresql` was run: too
+ * much to bring along for one figure.
+ */
+async function openEmmett(pool: Pool): Promise<Emmett | undefined> {
+  const folder = process.env.BENCH_EMMETT;
+  if (!folder) return undefined;
+  const from = createRequire(join(resolve(folder), 'package.json'));
+  const path = from.resolve('@event-driven-io/emmett-postgresql');
+  const { getPostgreSQLEventStore } = (await import(pathToFileURL(path).href)) as {
+    getPostgreSQLEventStore(url: string, options: object): Emmett;
+  };
+  const emmett = getPostgreSQLEventStore(pool.options.connectionString!, { connectionOptions: { pooled: true, pool } });
+  await emmett.schema.migrate();
+  return emmett;
+}
+
+/**
+ * The event store alone, over its protocol, against single-row inserts into a bare table and, when it is at hand, against
+ * emmett-postgresql: on the same Postgres, in turns, each with one connection a client.
+ */
+export default async function append({ quick, seconds, signal, report, note }: BenchContext): Promise<void> {
   const stack = await startStack({ services: ['eventstore'] });
   const client = KurrentDBClient.connectionString(stack.urls.eventStore);
   const bareUrl = stack.stack.postgres!.url('bench_bare');
   await ensureDatabase(bareUrl);
   const pool = createPool(bareUrl, { max: CLIENTS });
+  const emmettUrl = stack.stack.postgres!.url('bench_emmett');
+  await ensureDatabase(emmettUrl);
+  const emmettPool = createPool(emmettUrl, { max: CLIENTS });
+  const emmett = await openEmmett(emmettPool);
+  if (!emmett) note('BENCH_EMMETT names no folder: emmett-postgresql is not measured');
   try {
     await pool.query(
       `CREATE TABLE bare (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text NOT NULL, revision bigint NOT NULL,
@@ -52,22 +87,29 @@ export default async function append({ quick, seconds, signal, report }: BenchCo
       signal.throwIfAborted();
       return { rate: (times.length * 1000) / (performance.now() - start), times };
     };
-    await rate(appendOne, streams.slice(0, 5)); // warm
-    await rate(insertOne, streams.slice(0, 5));
-    const [first, bareFirst, second, bareSecond] = [
-      await rate(appendOne, streams),
-      await rate(insertOne, streams),
-      await rate(appendOne, streams),
-      await rate(insertOne, streams),
-    ];
-    const appends = (first.rate + second.rate) / 2;
-    const inserts = (bareFirst.rate + bareSecond.rate) / 2;
-    const times = [...first.times, ...second.times];
-    report({ figure: `appends, ${CLIENTS} clients`, value: appends, unit: 'appends/s' });
+    const emmettOne = async (stream: string) =>
+      void (await emmett!.appendToStream(stream, [{ type: 'Noted', data, metadata }]));
+    const all = [appendOne, insertOne, ...(emmett ? [emmettOne] : [])];
+    for (const one of all) await rate(one, streams.slice(0, 5)); // warm
+    const rounds: Awaited<ReturnType<typeof rate>>[][] = all.map(() => []);
+    for (let round = 0; round < 2; round++)
+      for (const [n, one] of all.entries()) rounds[n]!.push(await rate(one, streams));
+    const [appends, inserts, peer] = rounds.map(([one, other]) => (one!.rate + other!.rate) / 2);
+    const times = rounds[0]!.flatMap((round) => round.times);
+    report({ figure: `appends, ${CLIENTS} clients`, value: appends!, unit: 'appends/s' });
     report({ figure: `appends, ${CLIENTS} clients: p50`, value: percentile(times, 50), unit: 'ms' });
     report({ figure: `appends, ${CLIENTS} clients: p99`, value: percentile(times, 99), unit: 'ms' });
-    report({ figure: `bare Postgres inserts, ${CLIENTS} clients`, value: inserts, unit: 'inserts/s' });
-    report({ figure: 'appends as a part of bare inserts', value: appends / inserts, unit: 'ratio' });
+    report({ figure: `bare Postgres inserts, ${CLIENTS} clients`, value: inserts!, unit: 'inserts/s' });
+    report({ figure: 'appends as a part of bare inserts', value: appends! / inserts!, unit: 'ratio' });
+    if (peer !== undefined) {
+      report({ figure: `emmett-postgresql, ${CLIENTS} clients`, value: peer, unit: 'appends/s' });
+      report({
+        figure: "appends as a multiple of emmett-postgresql's",
+        value: appends! / peer,
+        unit: 'ratio',
+        atLeast: 2.5,
+      });
+    }
     const alone = await rate(appendOne, streams.slice(0, 1));
     report({ figure: 'append, 1 client: p50', value: percentile(alone.times, 50), unit: 'ms' });
 
@@ -82,6 +124,8 @@ export default async function append({ quick, seconds, signal, report }: BenchCo
     report({ figure: `reads of 20 events of a stream, ${CLIENTS} clients`, value: reads.rate, unit: 'reads/s' });
   } finally {
     await client.dispose();
+    await emmett?.close();
+    if (!emmettPool.ended) await emmettPool.end();
     await pool.end();
     await stack.stop();
   }

@@ -15,11 +15,19 @@ export const benchNames = (): string[] =>
     .map((file) => file.slice(0, -SUFFIX.length))
     .sort();
 
+/** A module that has the process it is loaded into write a profile. */
+function profiler(folder: string): string {
+  const module = new URL('./profile.mjs', import.meta.url);
+  module.searchParams.set('folder', folder);
+  return module.href;
+}
+
 const HELP = `npm run bench [-- name… --quick]
 
 One JSON object per line for each figure on standard output, a table on standard error. --quick is for looking whether the
 benches work: its figures say nothing. BENCH_SECONDS sets how long each rate is measured. --only '50 clients' measures only
-what matches; --profile <folder> has the services write CPU profiles there.
+what matches; --profile <folder> has the services write CPU profiles there. BENCH_EMMETT names a folder in which
+@event-driven-io/emmett-postgresql is installed: append then measures it too.
 Benches: ${benchNames().join(', ')}`;
 
 /** Runs the named benches, or all. Resolves to the exit code: 0 also when a target is missed, which its line says. */
@@ -68,12 +76,7 @@ export async function main(args: readonly string[]): Promise<number> {
       quick: values.quick,
       seconds,
       signal: abort.signal,
-      env: values.profile
-        ? {
-            NODE_OPTIONS: `--import=${new URL('./profile.mjs', import.meta.url).href}`,
-            BENCH_PROFILE: resolve(values.profile),
-          }
-        : {},
+      env: values.profile ? { NODE_OPTIONS: `--import=${profiler(resolve(values.profile))}` } : {},
       wants: (figure) => new RegExp(values.only).test(figure),
       note: (text) => process.stderr.write(`  … ${text}\n`),
       report: (figure: Figure) => {

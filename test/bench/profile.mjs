@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { basename, dirname, join } from 'node:path';
 
-const folder = process.env.BENCH_PROFILE;
+const folder = new URL(import.meta.url).searchParams.get('folder');
 if (folder) {
   const session = new Session();
   session.connect();

@@ -18,6 +18,9 @@ export class FrameSink {
   private ended = false;
   private readonly stream: Writable | undefined;
   private readonly onCancel: (() => void)[] = [];
+  /** While the client doesn't keep up. */
+  private room: Promise<void> | undefined;
+  private endWait: (() => void) | undefined;
 
   constructor(
     private readonly call: StreamingCall,
@@ -31,6 +34,7 @@ export class FrameSink {
       if (this.cancelled) return;
       this.cancelled = true;
       for (const listener of this.onCancel) listener();
+      this.endWait?.();
     };
     call.on('cancelled', cancelled);
     call.on('close', cancelled);
@@ -51,14 +55,15 @@ export class FrameSink {
     if (this.stream !== undefined) room = this.stream.write(frames);
     else for (const frame of framesOf(frames)) room = this.call.write(frame.subarray(5));
     if (room) return undefined;
-    return new Promise((resolve) => {
+    return (this.room ??= new Promise((resolve) => {
       const done = () => {
         writable.off('drain', done);
+        this.room = this.endWait = undefined;
         resolve();
       };
       writable.once('drain', done);
-      this.whenCancelled(done);
-    });
+      this.endWait = done;
+    }));
   }
 
   end(): void {

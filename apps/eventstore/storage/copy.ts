@@ -137,13 +137,15 @@ export class BinaryCopy {
 
 /** Messages of the protocol as a query of node-postgres, which lets it drive the connection while it is its turn. */
 class Sent implements pg.Submittable {
-  /** Set by node-postgres, which keeps a timer until it is called. */
+  /** Set by node-postgres, which keeps a timer, or a connection of a pool, until it is called. */
   callback: ((error?: Error) => void) | undefined;
-  private error: Error | undefined;
+  private ended = false;
 
   constructor(
     private readonly bytes: Buffer,
     private readonly settle: (error: Error | undefined) => void,
+    /** Gets views of memory that isn't the same for long. */
+    private readonly receive: (chunk: Buffer) => void = () => undefined,
   ) {}
 
   submit(connection: unknown): void {
@@ -151,19 +153,23 @@ class Sent implements pg.Submittable {
     (connection as { stream: Writable }).stream.write(this.bytes);
   }
 
+  handleCopyData({ chunk }: { chunk: Buffer }): void {
+    this.receive(chunk);
+  }
+
   handleError(error: Error): void {
-    this.error ??= error;
-    // Postgres is ready again after a refusal of its own; a broken connection never is.
-    if (!('severity' in error)) this.end();
+    this.end(error);
   }
 
   handleReadyForQuery(): void {
-    this.end();
+    this.end(undefined);
   }
 
-  private end(): void {
-    this.callback?.(this.error);
-    this.settle(this.error);
+  private end(error: Error | undefined): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.callback?.(error);
+    this.settle(error);
   }
 
   handleCopyInResponse(): void {}
@@ -172,4 +178,40 @@ class Sent implements pg.Submittable {
   handleDataRow(): void {}
   handlePortalSuspended(): void {}
   handleEmptyQuery(): void {}
+}
+
+/**
+ * The columns of the only row of a query, as Postgres has them: its drivers make text of whatever a SELECT gives, which
+ * for bytes is twice as much and then a string to be taken apart. Rejects with what Postgres or the connection says.
+ */
+export async function copyRow(pool: Pick<pg.Pool, 'query'>, select: string): Promise<(Buffer | undefined)[]> {
+  const statement = Buffer.from(`COPY (${select}) TO STDOUT (FORMAT binary)\0`);
+  const message = Buffer.allocUnsafe(5 + statement.length);
+  message[0] = QUERY;
+  message.writeInt32BE(4 + statement.length, 1);
+  statement.copy(message, 5);
+
+  let columns: (Buffer | undefined)[] | undefined;
+  const sent = new Sent(
+    message,
+    () => undefined,
+    (chunk) => {
+      // The header comes with the first row; each row is a chunk.
+      columns ??= columnsOf(chunk.subarray(HEADER.length));
+    },
+  );
+  // A pool answers with a promise whatever it is asked.
+  await (pool.query(sent) as unknown as Promise<unknown>);
+  return columns ?? [];
+}
+
+function columnsOf(row: Buffer): (Buffer | undefined)[] {
+  let at = 2;
+  return Array.from({ length: Math.max(0, row.readInt16BE(0)) }, () => {
+    const length = row.readInt32BE(at);
+    at += 4;
+    if (length < 0) return undefined;
+    at += length;
+    return Buffer.from(row.subarray(at - length, at));
+  });
 }
