@@ -119,6 +119,24 @@ export function makeCaptionedClip(file: string, text: string, options: ClipOptio
   });
 }
 
+/** A MOV whose timecode track starts again in the middle: its one sample becomes two (ISO/IEC 14496-12, `stts`, `stsz`, `stsc`). */
+export async function makeTimecodeBreak(source: string, file: string): Promise<void> {
+  const bytes = await readFile(source);
+  const track = bytes.lastIndexOf(
+    'trak',
+    bytes.indexOf('tmcd', bytes.indexOf('moov', 0, 'latin1'), 'latin1'),
+    'latin1',
+  );
+  const table = (name: string) => bytes.indexOf(name, track, 'latin1') + 4;
+  // After version and flags: one entry of one sample, as long as the film.
+  const length = bytes.readUInt32BE(table('stts') + 12);
+  bytes.writeUInt32BE(2, table('stts') + 8);
+  bytes.writeUInt32BE(Math.floor(length / 2), table('stts') + 12);
+  bytes.writeUInt32BE(2, table('stsz') + 8);
+  bytes.writeUInt32BE(2, table('stsc') + 12);
+  await writeFile(file, bytes);
+}
+
 /** A wave file with an iXML chunk after the sound, and BWF data before it. */
 export async function makeIxmlWave(file: string, timeReference: number, ixml: string): Promise<void> {
   const tags = ['-write_bext', '1', '-metadata', `time_reference=${timeReference}`, '-metadata', 'originator=Recorder'];

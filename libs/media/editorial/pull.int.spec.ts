@@ -5,7 +5,17 @@ import { probe } from '../probe/index.js';
 import { unwrap } from '../result.js';
 import { makeClip, readFrameNumbers } from '../testmedia.js';
 import { RATES } from '../timecode.js';
-import { edlToTimeline, parseEdl, parsePullCsv, pullItems, pullNames, runPull, type PullMedium } from './index.js';
+import {
+  edlToTimeline,
+  parseEdl,
+  parseOtio,
+  parsePullCsv,
+  pullItems,
+  pullNames,
+  runPull,
+  writeOtio,
+  type PullMedium,
+} from './index.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -21,6 +31,12 @@ FCM: NON-DROP FRAME
 002  B001 V     D    005 05:00:00:02 05:00:00:12 10:00:00:10 10:00:00:20
 * TO CLIP NAME: other
 003  NONE V     C        01:00:00:00 01:00:00:10 10:00:00:20 10:00:01:06
+`;
+
+const PLAIN = `TITLE: PLAIN
+FCM: NON-DROP FRAME
+001  A001 V     C        01:00:00:10 01:00:00:20 10:00:00:00 10:00:00:10
+002  A001 V     C        01:00:01:02 01:00:01:05 10:00:00:10 10:00:00:13
 `;
 
 const upTo = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
@@ -72,6 +88,30 @@ test('a list becomes files with handles, named, and a report', async () => {
   ).toMatchObject({
     error: { code: 'MEDIA_CANCELLED' },
   });
+}, 60_000);
+
+test('CMX 3600, OpenTimelineIO and CSV say the same', async () => {
+  const path = join(folder, 'same.mov');
+  const size = { width: 256, height: 144, frames: 40, audioChannels: 1 };
+  await makeClip(path, { ...size, codec: 'prores', rate: RATES['24'] });
+  const info = unwrap(await probe(path));
+  const timeline = unwrap(edlToTimeline(unwrap(parseEdl(PLAIN, RATES['24']))));
+  const csv = 'reel,in,out\nA001,01:00:00:10,01:00:00:20\nA001,01:00:01:02,01:00:01:05\n';
+  const lists = {
+    edl: pullItems(timeline),
+    otio: pullItems(unwrap(parseOtio(writeOtio(timeline)))),
+    csv: unwrap(parsePullCsv(csv, RATES['24'])),
+  };
+  for (const [name, items] of Object.entries(lists)) {
+    const directory = join(folder, name);
+    const template = '{reel}_{event}_{in}-{out}';
+    const report = unwrap(await runPull(items, { directory, handles: 2, template, find: () => ({ path, info }) }));
+    expect(report).toMatchObject({ pulled: 2, failed: 0 });
+    const files = (await readdir(directory)).filter((file) => file.endsWith('.mov')).sort();
+    expect(files).toEqual(['A001_0010_01000010-01000020.mov', 'A001_0020_01000102-01000105.mov']);
+    expect(await readFrameNumbers(join(directory, files[0]!))).toEqual(upTo(8, 14));
+    expect(await readFrameNumbers(join(directory, files[1]!))).toEqual(upTo(24, 7));
+  }
 }, 60_000);
 
 test('names can’t leave the folder nor meet', () => {

@@ -107,6 +107,8 @@ export interface PullOptions {
    */
   readonly template?: string;
   readonly codec?: ExtractCodec;
+  /** As of {@link extractRange}. */
+  readonly smart?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, of: number, item: PullItem) => void;
 }
@@ -177,7 +179,7 @@ export async function runPull(items: readonly PullItem[], options: PullOptions):
     const medium = await options.find(item);
     const taken = medium
       ? await extractRange(medium.path, join(options.directory, name), medium.info, relabel(item.range, medium.info), {
-          ...{ handles, signal: options.signal },
+          ...{ handles, smart: options.smart, signal: options.signal },
           ...(options.codec ? { codec: options.codec } : {}),
         })
       : fail('BLOB_NOT_FOUND', `There is no medium for reel “${item.reel}”.`);

@@ -11,6 +11,7 @@ import {
   sameRate,
   type Rate,
 } from '../timecode.js';
+import type { SmartObstacle } from './smart.js';
 import { mediumRange, withHandles, type TimecodeRange } from '../timerange.js';
 
 /** Codecs a range can be encoded to. `source`: that of the source where it is H.264, HEVC or FFV1, else ProRes. */
@@ -26,6 +27,8 @@ export interface FrameRange {
 export type ExtractWarning =
   /** The source has no readable start timecode: its first frame was counted as 00:00:00:00. */
   | 'TIMECODE_ASSUMED'
+  /** The source's timecode is broken or breaks off (its probe says how): the result counts on from the label read for its first frame. */
+  | 'TIMECODE_CORRECTED'
   /** The container has no timecode at this rate: none is written. */
   | 'TIMECODE_NOT_WRITTEN'
   /** The encoder has no place for mastering display or light level. */
@@ -35,7 +38,13 @@ export type ExtractWarning =
   /** Subtitle tracks do not fit the container. */
   | 'SUBTITLES_LOST'
   /** Variable rate: times are kept, the timecode counts frames as if the rate were constant. */
-  | 'VARIABLE_RATE';
+  | 'VARIABLE_RATE'
+  /**
+   * Smart rendering: the edges come from another encoder than the middle. Parameter sets change at the joins and stand in the stream
+   * (`avc3`, `hev1`); players and hardware decoders that read them once, at the start, show the middle wrongly or not at all.
+   */
+  | 'PARAMETER_SETS_VARY'
+  | SmartObstacle;
 
 /** Codecs in which every picture stands by itself. That it holds for this file is looked up in its packets. */
 const INTRA = new Set(
@@ -121,8 +130,15 @@ export type EncodedPicture = Pick<
   'fieldOrder' | 'hasAlpha' | 'pixelFormat' | 'bitDepth' | 'mastering' | 'lightLevel'
 >;
 
-/** Visually lossless: constant quality for the long-GOP codecs, the high profile of the others. */
-export function pictureEncoder(codec: Exclude<ExtractCodec, 'source'>, video: EncodedPicture): EncoderPlan {
+/**
+ * Visually lossless: constant quality for the long-GOP codecs, the high profile of the others.
+ * `repeatHeaders`: HEVC has its parameter sets before each key picture.
+ */
+export function pictureEncoder(
+  codec: Exclude<ExtractCodec, 'source'>,
+  video: EncodedPicture,
+  repeatHeaders = false,
+): EncoderPlan {
   const interlaced = video.fieldOrder !== null && video.fieldOrder !== 'progressive';
   const fields = interlaced ? ['-flags', '+ildct+ilme'] : [];
   const plain = { keepsCaptions: false, keepsHdr: false };
@@ -149,7 +165,11 @@ export function pictureEncoder(codec: Exclude<ExtractCodec, 'source'>, video: En
     }
     case 'hevc': {
       const options = ['-c:v', 'libx265', '-preset', 'medium', '-crf', '12', '-tag:v', 'hvc1'];
-      const parameters = ['log-level=error', ...hdrParameters(video)].join(':');
+      const parameters = [
+        'log-level=error',
+        ...hdrParameters(video),
+        ...(repeatHeaders ? ['repeat-headers=1'] : []),
+      ].join(':');
       const format = pixelFormat(video, HEVC_FORMATS);
       return { arguments: [...options, '-x265-params', parameters], format, keepsCaptions: false, keepsHdr: true };
     }
@@ -228,7 +248,8 @@ export interface LabelPlan {
 /** The label of the first frame taken, and the reel. */
 export function labelArguments(info: MediaInfo, first: number, container: OutputContainer): LabelPlan {
   const reel = info.reel ? ['-metadata:s:v:0', `reel_name=${info.reel}`] : [];
-  const assumed: ExtractWarning[] = info.startTimecode ? [] : ['TIMECODE_ASSUMED'];
+  const broken = info.warnings.some((warning) => /^(DROP_FRAME|TIMECODE_DISCONTINUOUS)/.test(warning));
+  const assumed: ExtractWarning[] = !info.startTimecode ? ['TIMECODE_ASSUMED'] : broken ? ['TIMECODE_CORRECTED'] : [];
   const rate = info.rate!;
   const { frame, dropFrame } = info.startTimecode ?? { frame: 0, dropFrame: false };
   const text = formatTimecode(frame + first, rate, { dropFrame });

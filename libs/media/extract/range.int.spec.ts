@@ -1,23 +1,16 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeCaptionedClip } from '../corpus.fixture.js';
+import { makeCaptionedClip, makeTimecodeBreak } from '../corpus.fixture.js';
 import { runFfmpeg } from '../ffmpeg/index.js';
 import { probe, type MediaInfo } from '../probe/index.js';
 import { unwrap } from '../result.js';
 import { formatOf } from '../sniff.js';
-import { makeClip, readFrameNumbers, type ClipCodec, type ClipOptions } from '../testmedia.js';
-import {
-  RATES,
-  formatTimecode,
-  nominalRate,
-  parseTimecode,
-  supportsDropFrame,
-  type Rate,
-  type RateName,
-} from '../timecode.js';
+import { readFrameNumbers, type ClipOptions } from '../testmedia.js';
+import { RATES, nominalRate } from '../timecode.js';
 import { parseRange } from '../timerange.js';
-import { extractRange, type ExtractOptions, type FrameRange } from './index.js';
+import { Bench, counted, ends, small, startLabel, upTo } from './extract.fixture.js';
+import { extractRange, type ExtractOptions } from './index.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -25,82 +18,16 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const FRAMES = 44;
-const small = { width: 256, height: 144, frames: FRAMES } as const;
-const upTo = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
-
-interface Source {
-  readonly file: string;
-  readonly info: MediaInfo;
-}
-
-const sources = new Map<string, Promise<Source>>();
-/** A clip is made once, whoever asks. */
-function source(name: string, options: ClipOptions): Promise<Source> {
-  const made = sources.get(name) ?? make(name, options);
-  sources.set(name, made);
-  return made;
-}
-async function make(name: string, options: ClipOptions): Promise<Source> {
-  const file = join(folder, name);
-  await makeClip(file, { ...small, ...options });
-  return { file, info: unwrap(await probe(file)) };
-}
-
-let counter = 0;
-async function take({ file, info }: Source, range: FrameRange, options?: ExtractOptions) {
-  counter += 1;
-  return unwrap(await extractRange(file, join(folder, `out-${counter}`), info, range, options));
-}
-
-/** The extract's pictures are those of the range, its label that of the first, its sound as long. */
-async function expectExact(from: Source, range: FrameRange, options?: ExtractOptions) {
-  const extract = await take(from, range, options);
-  expect(await readFrameNumbers(extract.path)).toEqual(upTo(range.first, range.count));
-  const made = unwrap(await probe(extract.path));
-  expect(made).toMatchObject({ durationFrames: range.count, rate: from.info.rate, video: { variableRate: false } });
-  const { frame, dropFrame } = from.info.startTimecode ?? { frame: 0, dropFrame: false };
-  const label = formatTimecode(frame + range.first, from.info.rate!, { dropFrame });
-  if (!extract.warnings.includes('TIMECODE_NOT_WRITTEN')) {
-    expect(made.startTimecode?.text).toBe(label);
-    expect(extract.startTimecode).toBe(label);
-  }
-  expect(made.audio).toHaveLength(from.info.audio.length);
-  for (const [index, track] of made.audio.entries()) {
-    const exact = (range.count * from.info.rate!.den * track.sampleRate) / from.info.rate!.num;
-    // Matroska does not tell the length of a track.
-    if (made.container !== 'MKV') expect(Math.abs(track.durationSamples! - exact)).toBeLessThanOrEqual(1);
-    expect(track.channels).toBe(from.info.audio[index]!.channels);
-  }
-  return { extract, made };
-}
-
-const counted = (Object.entries(RATES) as [RateName, Rate][]).flatMap(([name, rate]): [string, Rate, boolean][] =>
-  supportsDropFrame(rate)
-    ? [
-        [`${name} NDF`, rate, false],
-        [`${name} DF`, rate, true],
-      ]
-    : [[name, rate, false]],
-);
-
-/** Starts 12 frames before a minute that drops labels, so that the range runs over it. */
-function startLabel(rate: Rate, dropFrame: boolean): string | null {
-  if (nominalRate(rate) > 100) return null;
-  const minute = unwrap(parseTimecode(dropFrame ? `01:00:59;00` : '01:00:59:00', rate)).frame + nominalRate(rate);
-  return formatTimecode(minute - 12, rate, { dropFrame });
-}
-
-const ends: FrameRange[] = [
-  { first: 0, count: 1 },
-  { first: FRAMES - 1, count: 1 },
-  { first: 7, count: 12 },
-];
+const bench = new Bench(() => folder);
+const source = bench.source.bind(bench);
+const take = bench.take.bind(bench);
+const expectExact = bench.expectExact.bind(bench);
 
 test.each(counted)(
   '%s: first, last and middle frames are the source’s, copied and encoded',
   async (name, rate, dropFrame) => {
-    const startTimecode = startLabel(rate, dropFrame);
+    // The timecode track of MOV has no more than 100 frames a second.
+    const startTimecode = nominalRate(rate) > 100 ? null : startLabel(rate, dropFrame);
     const options = { rate, startTimecode, audioChannels: 1 };
     const index = counted.findIndex(([known]) => known === name);
     // Each takes one of the three, so that all come at several rates; the matrix takes all.
@@ -224,6 +151,37 @@ test('captions inside the pictures stay in H.264, and are told where they can’
   expect((await take(from, { first: 4, count: 2 }, { codec: 'prores422hq' })).warnings).toContain('CAPTIONS_LOST');
 });
 
+describe('a broken timecode has a declared reading, and the result counts on from it', () => {
+  test.each([
+    ['left-out.mkv', '29.97', '00:01:00;00', '00:01:00;02', 'DROP_FRAME_LABEL_LEFT_OUT'],
+    ['semicolon.mkv', '23.976', '01:00:00;00', '01:00:00:00', 'DROP_FRAME_LABEL_AT_INTEGER_RATE'],
+    ['true30.mkv', '30', '00:01:00;00', '00:01:00:00', 'DROP_FRAME_LABEL_AT_INTEGER_RATE'],
+    ['nonsense.mkv', '25', '99:00:00:00', null, 'TIMECODE_UNREADABLE'],
+  ] as const)('%s', async (name, rate, written, read, warning) => {
+    const film = await source(`plain-${rate}.mkv`, { codec: 'ffv1', rate: RATES[rate], startTimecode: null });
+    const file = join(folder, name);
+    const output = ['-map', '0', '-c', 'copy', '-metadata', `TIMECODE=${written}`, file];
+    unwrap(await runFfmpeg({ inputs: [{ path: film.file, demuxer: 'matroska' }], output }));
+    const from = await bench.read(file);
+    expect(from.info).toMatchObject({ startTimecode: read === null ? null : { text: read }, warnings: [warning] });
+    // Also where the container keeps timecode in a track of its own.
+    for (const codec of [undefined, 'prores422hq'] as const) {
+      const { extract } = await expectExact(from, { first: 7, count: 5 }, { codec });
+      expect(extract.warnings).toEqual([read === null ? 'TIMECODE_ASSUMED' : 'TIMECODE_CORRECTED']);
+    }
+  });
+
+  test('a track that breaks off', async () => {
+    const whole = await source('whole.mov', { codec: 'prores', rate: RATES['25'], audioChannels: 0 });
+    const file = join(folder, 'breaks.mov');
+    await makeTimecodeBreak(whole.file, file);
+    const from = await bench.read(file);
+    expect(from.info).toMatchObject({ startTimecode: { text: '01:00:00:00' }, warnings: ['TIMECODE_DISCONTINUOUS'] });
+    const { extract } = await expectExact(from, { first: 30, count: 5 });
+    expect(extract).toMatchObject({ startTimecode: '01:00:01:05', warnings: ['TIMECODE_CORRECTED'] });
+  });
+});
+
 test('variable rate: each frame keeps its time', async () => {
   const from = await source('vfr.mp4', { rate: RATES['30'], variableRate: true, frames: 40 });
   const extract = await take(from, { first: 15, count: 10 });
@@ -272,52 +230,3 @@ describe('refusals leave nothing', () => {
     expect(await left()).toEqual([]);
   });
 });
-
-/** `MEDIA_MATRIX=full`: every rate in every codec and container, every in-point of one. */
-const CONTAINERS: Record<string, readonly ClipCodec[]> = {
-  mov: ['h264', 'hevc', 'prores', 'prores4444', 'dnxhrHqx', 'mjpeg'],
-  mp4: ['h264', 'hevc', 'mjpeg', 'av1', 'vp9'],
-  mxf: ['prores', 'dnxhrHqx', 'mpeg2'],
-  mkv: ['h264', 'hevc', 'prores', 'prores4444', 'mjpeg', 'ffv1', 'vp9', 'av1'],
-};
-/** ffmpeg's MXF has no others. */
-const MXF_RATES = /^(23.976|24|25|29.97|30|50|59.94|60)( |$)/;
-const matrix = Object.entries(CONTAINERS).flatMap(([container, codecs]) =>
-  codecs.flatMap((codec) =>
-    counted
-      .filter(([name]) => container !== 'mxf' || MXF_RATES.test(name))
-      .map(([name, rate, dropFrame]) => ({
-        title: `${codec} in ${container} at ${name}`,
-        container,
-        codec,
-        rate,
-        dropFrame,
-      })),
-  ),
-);
-if (process.env.MEDIA_MATRIX === 'full') {
-  describe('the whole matrix', () => {
-    test.each(matrix)(
-      '$title',
-      async ({ title, container, codec, rate, dropFrame }) => {
-        const label = container === 'mkv' || nominalRate(rate) <= 100 ? startLabel(rate, dropFrame) : null;
-        const from = await make(`${title}.${container}`, { rate, codec, startTimecode: label, audioChannels: 1 });
-        for (const range of ends) await expectExact(from, range);
-        await rm(from.file);
-      },
-      120_000,
-    );
-
-    test.each(['23.976', '24', '25', '29.97', '59.94'] as const)(
-      'every in-point at %s',
-      async (name) => {
-        for (const codec of ['prores', 'h264'] as const) {
-          const from = await source(`all-${name}-${codec}.mov`, { rate: RATES[name], codec, gop: 9, openGop: true });
-          for (let first = 0; first < FRAMES; first += 1)
-            await expectExact(from, { first, count: Math.min(2, FRAMES - first) });
-        }
-      },
-      600_000,
-    );
-  });
-}

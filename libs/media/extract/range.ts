@@ -1,9 +1,16 @@
 /** A range of frames out of a medium, exact to the frame, verified before it has its name. */
 import { randomUUID } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { ffmpegCapabilities, runFfmpeg, runFfprobe, type FileInput, type RunLimits } from '../ffmpeg/index.js';
+import {
+  ffmpegCapabilities,
+  runFfmpeg,
+  runFfprobe,
+  type FileInput,
+  type RunLimits,
+  type SegmentsInput,
+} from '../ffmpeg/index.js';
 import { packetTimes, probe, type MediaInfo } from '../probe/index.js';
 import { fail, ok, type Result } from '../result.js';
 import { formatOf } from '../sniff.js';
@@ -20,17 +27,36 @@ import {
   samplesOf,
   secondsText,
   soundArguments,
+  type EncoderPlan,
   type ExtractCodec,
   type ExtractWarning,
   type FrameRange,
   type OutputContainer,
 } from './plan.js';
+import {
+  copyMiddle,
+  decodingDelay,
+  decodingOrder,
+  gridTimes,
+  joinPieces,
+  parameterSets,
+  pictureHashes,
+  smartPlan,
+  type SmartObstacle,
+  type SmartPlan,
+} from './smart.js';
 
 export interface ExtractOptions {
   /** Frames more on each side, as far as the medium has them. Default none. */
   readonly handles?: { readonly head: number; readonly tail: number };
   /** Encodes to this, even where a copy would do. Default: copy where every picture stands by itself, else `source`. */
   readonly codec?: ExtractCodec;
+  /**
+   * H.264 and HEVC to their own codec: copies whole closed groups of pictures inside the range bit by bit and encodes the edges only.
+   * Gives up that one encoder made it all (`PARAMETER_SETS_VARY`). Where it can't be right the whole range is encoded, and a `SMART_…`
+   * warning says why. Default false.
+   */
+  readonly smart?: boolean;
   readonly onProgress?: (progress: { readonly fraction: number; readonly frame: number }) => void;
   readonly signal?: AbortSignal;
   readonly threads?: number;
@@ -43,11 +69,13 @@ export interface ExtractOptions {
 export interface Extract {
   /** The target with the extension of its container. */
   readonly path: string;
-  readonly method: 'COPY' | 'ENCODE';
+  readonly method: 'COPY' | 'ENCODE' | 'SMART';
   readonly codec: string;
   /** Frames of the source in it, handles included. */
   readonly first: number;
   readonly frames: number;
+  /** SMART: frames of the source that are its own bits; null for the other methods. */
+  readonly copied: FrameRange | null;
   /** Handles really there. */
   readonly head: number;
   readonly tail: number;
@@ -59,7 +87,7 @@ export interface Extract {
 
 /**
  * Takes frames out of `input` into `target` plus `.mov`, `.mxf` or `.mkv`. Pictures that stand by themselves are copied bit by bit,
- * others are decoded and encoded again, exactly the range. Every track of sound comes along as PCM, to the sample. Start timecode,
+ * others are decoded and encoded again, exactly the range (`smart` copies the groups of pictures inside it). Every track of sound comes along as PCM, to the sample. Start timecode,
  * reel, colour, subtitles and metadata are kept; what can't be is in `warnings`. An existing file of that name is replaced.
  *
  * Refusals: RANGE_OUTSIDE_MEDIA; EXTRACTION_FAILED with the reason when the result has not the frames it must have; DISK_FULL,
@@ -97,16 +125,14 @@ export async function extractRange(
     ...(info.subtitles.length > 0 && subtitles.length === 0 ? (['SUBTITLES_LOST'] as const) : []),
   ];
   const path = `${resolve(target)}.${container}`;
-  const work = join(dirname(path), `.${randomUUID()}.part.${container}`);
+  const part = join(dirname(path), `.${randomUUID()}.part`);
+  const work = `${part}.${container}`;
   const { start, seconds } = times.value;
-  const picture = encoder ? decoding(file, info, times.value) : copying(file, times.value);
-  const vf = encoder ? [...picture.filters, ...colourFilter(info.video!), `format=${encoder.format}`].join(',') : null;
-  try {
+  const running = { ...limits, threads: options.threads, nice: options.nice ?? 5, stallMs: 120_000 };
+
+  const finish = async (picture: Picture): Promise<Result<Extract>> => {
     const run = await runFfmpeg({
-      ...limits,
-      threads: options.threads,
-      nice: options.nice ?? 5,
-      stallMs: 120_000,
+      ...running,
       globals: ['-xerror'],
       inputs: [
         picture.input,
@@ -115,9 +141,7 @@ export async function extractRange(
       ],
       output: [
         // Not `-frames:v`: reaching it ends the sound too, a little early.
-        ...['-map', `0:${info.video!.index}`],
-        ...(encoder ? ['-vf', vf!, '-fps_mode', 'passthrough', ...encoder.arguments] : ['-c:v', 'copy']),
-        ...(encoder && options.threads !== undefined ? ['-threads', String(options.threads)] : []),
+        ...picture.output,
         ...soundArguments(info.audio, (rate) => soundLength(info, resolved.value, seconds, rate), container, 1),
         ...subtitles,
         ...['-map_chapters', '-1', ...label.arguments],
@@ -130,25 +154,123 @@ export async function extractRange(
       if (run.error.code !== 'FFMPEG_FAILED') return run;
       return fail('EXTRACTION_FAILED', 'The range could not be taken out.', run.error.reason ?? run.error.message);
     }
-    const wrong = await differs(work, resolved.value.count, ends.value, limits);
+    const count = resolved.value.count;
+    const wrong = await differs(work, count, ends.value, limits);
     if (!wrong.ok) return wrong;
-    if (wrong.value) {
+    const changed =
+      wrong.value || !picture.smart ? wrong : await middleDiffers(file, info, work, picture.smart, limits);
+    if (!changed.ok) return changed;
+    if (changed.value) {
       const said = [...run.value.errors, ...run.value.warnings].slice(-2);
-      return fail(
-        'EXTRACTION_FAILED',
-        'The result has not the frames of the range.',
-        [wrong.value, ...said].join('; '),
-      );
+      const reason = [changed.value, ...said].join('; ');
+      return fail('EXTRACTION_FAILED', 'The result has not the frames of the range.', reason);
     }
     await rename(work, path);
-    const { first, count: frames, head, tail } = resolved.value;
+    const { first, head, tail } = resolved.value;
+    const method = picture.smart ? 'SMART' : encoder ? 'ENCODE' : 'COPY';
     return ok({
-      ...{ path, method: encoder ? 'ENCODE' : 'COPY', codec: codec === 'copy' ? info.video!.codec : codec },
-      ...{ first, frames, head, tail, startTimecode: label.text, warnings, ffmpegVersion: capabilities.value.version },
+      ...{ path, method, codec: codec === 'copy' ? info.video!.codec : codec, first, frames: count },
+      ...{ copied: picture.smart?.middle ?? null, head, tail, startTimecode: label.text },
+      warnings: picture.smart ? [...warnings, 'PARAMETER_SETS_VARY'] : warnings,
+      ffmpegVersion: capabilities.value.version,
     });
+  };
+
+  try {
+    if (options.smart && encoder) {
+      await mkdir(part, { recursive: true });
+      const joined = await smartPicture(file, info, resolved.value, codec, part, running);
+      if (!joined.ok) return joined;
+      if (typeof joined.value !== 'string') {
+        const result = await finish(joined.value);
+        if (result.ok || result.error.code !== 'EXTRACTION_FAILED') return result;
+        warnings.push('SMART_NOT_VERIFIED');
+      } else {
+        warnings.push(joined.value);
+      }
+    }
+    return await finish(
+      encoder ? encoding(file, info, times.value, encoder, options.threads) : copying(file, info, times.value),
+    );
   } finally {
     await rm(work, { force: true });
+    await rm(part, { recursive: true, force: true });
   }
+}
+
+/** Where the picture of an extract comes from, and how it goes into the file. */
+interface Picture {
+  readonly input: FileInput | SegmentsInput;
+  readonly output: readonly string[];
+  readonly smart?: SmartPlan;
+}
+
+/** The pieces of smart rendering, ready to be joined, in a folder of ours; or what stands against it. */
+async function smartPicture(
+  file: FileInput,
+  info: MediaInfo,
+  range: FrameRange,
+  codec: Exclude<ExtractCodec, 'source'> | 'copy',
+  folder: string,
+  running: RunLimits,
+): Promise<Result<Picture | SmartObstacle>> {
+  const video = info.video!;
+  if (codec === 'copy' || codec !== video.codec) return ok('SMART_NOT_THIS_CODEC');
+  const planned = await smartPlan(file, info, range, running);
+  if (!planned.ok || typeof planned.value === 'string') return planned as Result<SmartObstacle>;
+  const plan = planned.value;
+  const encoder = pictureEncoder(codec, video, true);
+  const pieces: { name: string; frames: number }[] = [];
+  let delay = 0;
+  for (const [name, part] of Object.entries(plan) as [keyof SmartPlan, FrameRange][]) {
+    if (part.count === 0) continue;
+    const piece = join(folder, `${name}.mov`);
+    let job = copyMiddle(file, video, part, piece);
+    if (name !== 'middle') {
+      const times = await timesOf(file, info, part, running);
+      if (!times.ok) return times;
+      const { input, output } = encoding(file, info, times.value, encoder, running.threads);
+      job = { inputs: [input], output: [...output, ...parameterSets(codec), '-f', 'mov', piece] };
+    }
+    const run = await runFfmpeg({ ...running, ...job, globals: ['-xerror'] });
+    if (!run.ok) return run.error.code === 'FFMPEG_FAILED' ? ok('SMART_NOT_VERIFIED') : run;
+    const made = await probe(piece, running);
+    const order = made.ok ? await decodingOrder({ path: piece, demuxer: 'mov' }, made.value.video!, running) : made;
+    if (!order.ok || order.value.length !== part.count) return ok('SMART_NOT_VERIFIED');
+    delay = Math.max(delay, decodingDelay(order.value));
+    pieces.push({ name: `${name}.mov`, frames: part.count });
+  }
+  const input = await joinPieces(folder, pieces, video.rate);
+  const output = [
+    '-map',
+    '0:v',
+    '-c:v',
+    'copy',
+    ...gridTimes(video.rate, delay),
+    '-tag:v',
+    codec === 'hevc' ? 'hev1' : 'avc3',
+  ];
+  return ok({ input, output, smart: plan });
+}
+
+/** What is wrong with a joined picture; null when its middle is the source's and its times are even. */
+async function middleDiffers(
+  file: FileInput,
+  info: MediaInfo,
+  work: string,
+  { head, middle }: SmartPlan,
+  limits: RunLimits,
+): Promise<Result<string | null>> {
+  const made = await probe(work, limits);
+  if (!made.ok || !made.value.video) return ok('the result can’t be read back');
+  if (made.value.video.variableRate) return ok('the times of the pieces do not meet');
+  const source = await pictureHashes(file, info.video!, middle, limits);
+  if (!source.ok) return source;
+  const ours: FileInput = { path: work, demuxer: 'mov' };
+  const there = await pictureHashes(ours, made.value.video, { first: head.count, count: middle.count }, limits);
+  if (!there.ok) return there;
+  const same = source.value.length === middle.count && source.value.every((hash, index) => hash === there.value[index]);
+  return ok(same ? null : 'the middle is not the source’s');
 }
 
 /** Seconds from the start of the file, as `-ss` counts them. */
@@ -206,24 +328,41 @@ function insideLast({ seconds, toLast }: RangeTimes): number {
   return toLast + 0.6 * (seconds - toLast);
 }
 
-function copying(file: FileInput, times: RangeTimes): { input: FileInput; filters: string[] } {
+function copying(file: FileInput, info: MediaInfo, times: RangeTimes): Picture {
   const options = ['-ss', secondsText(times.start), '-t', secondsText(insideLast(times))];
-  return { input: { ...file, options }, filters: [] };
+  return { input: { ...file, options }, output: ['-map', `0:${info.video!.index}`, '-c:v', 'copy'] };
 }
 
 /**
  * Decoding begins well before the range: the first pictures after a seek into open groups refer to what was not read. The wanted ones
  * are told by their time, with room for containers that round.
  */
-function decoding(file: FileInput, info: MediaInfo, times: RangeTimes): { input: FileInput; filters: string[] } {
+function encoding(
+  file: FileInput,
+  info: MediaInfo,
+  times: RangeTimes,
+  encoder: EncoderPlan,
+  threads: number | undefined,
+): Picture & { input: FileInput } {
   const { rate, variableRate } = info.video!;
   const lead = Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
   const seek = times.start - lead;
   const regular = variableRate ? ['setpts=PTS-STARTPTS'] : [`settb=${rate.den}/${rate.num}`, 'setpts=N'];
   const [from, to] = [lead - 0.4 * times.gap, lead + insideLast(times)].map(secondsText);
+  const filters = [
+    ...[`trim=start=${from}:end=${to}`, ...regular],
+    ...[...colourFilter(info.video!), `format=${encoder.format}`],
+  ];
   return {
-    input: { ...file, options: ['-ss', secondsText(seek), '-t', secondsText(lead + times.seconds + 1)] },
-    filters: [`trim=start=${from}:end=${to}`, ...regular],
+    // Pictures stay as they lie in the file; the way to turn them goes along.
+    input: {
+      ...file,
+      options: ['-noautorotate', '-ss', secondsText(seek), '-t', secondsText(lead + times.seconds + 1)],
+    },
+    output: [
+      ...['-map', `0:${info.video!.index}`, '-vf', filters.join(','), '-fps_mode', 'passthrough', ...encoder.arguments],
+      ...(threads === undefined ? [] : ['-threads', String(threads)]),
+    ],
   };
 }
 

@@ -46,6 +46,13 @@ async function optionsUsed(): Promise<string[]> {
 /** Handed to other programs (setpriv, nice) or to ffprobe, which lists its options for itself. */
 const OTHERS = ['-n'];
 
+/** `-noautorotate` is `-autorotate` turned off. */
+function unknownOf(used: readonly string[], known: ReadonlySet<string>): string[] {
+  return used.filter(
+    (option) => !known.has(option) && !known.has(option.replace(/^-no/, '-')) && !OTHERS.includes(option),
+  );
+}
+
 test('no option is used that a newer ffmpeg has removed', async () => {
   const used = await optionsUsed();
   expect(used.length).toBeGreaterThan(40);
@@ -58,9 +65,54 @@ test('every option that is used is one this ffmpeg or ffprobe knows', async () =
     .stdout;
   const known = new Set<string>();
   for (const [, option] of `${ffmpeg}\n${ffprobe}`.matchAll(/^ *(-[a-z][a-z_0-9]*)/gm)) known.add(option!);
-  const used = await optionsUsed();
   // `-update`, `-profile` and the like are options of muxers and encoders: the full help lists those too.
-  const isKnown = (option: string) =>
-    known.has(option) || known.has(option.replace(/^-no/, '-')) || OTHERS.includes(option);
-  expect(used.filter((option) => !isKnown(option))).toEqual([]);
+  expect(unknownOf(await optionsUsed(), known)).toEqual([]);
+});
+
+/** What the majors list, recorded from Debian's builds (`listings/`). */
+async function listing(major: number): Promise<Record<string, ReadonlySet<string>>> {
+  const text = await readFile(new URL(`./listings/ffmpeg-${major}.txt`, import.meta.url), 'utf8');
+  const sections = text.split('\n\n').slice(1);
+  return Object.fromEntries(
+    sections.map((section) => {
+      const [name, ...lines] = section.split('\n');
+      return [name!, new Set(lines.join(' ').split(' '))];
+    }),
+  );
+}
+
+/** Named in our filter graphs, as encoders, muxers and bitstream filters; what is used only where it is listed is not here. */
+const NEEDED = {
+  encoders: [
+    ...['libx264', 'libx265', 'prores', 'prores_ks', 'dnxhd', 'ffv1', 'aac', 'mjpeg', 'png', 'tiff', 'dpx', 'exr'],
+    ...['pcm_s16le', 'pcm_s24le', 'pcm_f32le'],
+  ],
+  filters: [
+    ...['trim', 'atrim', 'setpts', 'settb', 'setparams', 'setsar', 'format', 'scale', 'crop', 'split', 'fps', 'tile'],
+    ...['aresample', 'apad', 'zscale', 'tonemap', 'select', 'drawbox', 'bwdif', 'setfield', 'testsrc2', 'aevalsrc'],
+  ],
+  muxers: ['mov', 'mp4', 'mxf', 'matroska', 'hls', 'image2', 'null', 'md5', 'framemd5', 'rawvideo'],
+  demuxers: [
+    'mxf',
+    'wav',
+    'flac',
+    'mp3',
+    'aac',
+    'ogg',
+    'image2',
+    'png_pipe',
+    'tiff_pipe',
+    'jpeg_pipe',
+    'webp_pipe',
+    'concat',
+  ],
+  bsfs: ['setts', 'hevc_mp4toannexb', 'h264_mp4toannexb', 'filter_units'],
+};
+
+test.each([5, 7, 9])('ffmpeg %s knows every option, encoder, filter and format that is used', async (major) => {
+  const known = await listing(major);
+  expect(unknownOf(await optionsUsed(), known['options']!)).toEqual([]);
+  for (const [kind, names] of Object.entries(NEEDED)) {
+    expect(names.filter((name) => !known[kind]!.has(name))).toEqual([]);
+  }
 });

@@ -36,7 +36,13 @@ export interface SequenceInput {
   readonly options?: readonly string[];
 }
 
-type Input = FileInput | GeneratedInput | SequenceInput;
+/** MOV files that we wrote ourselves, one after another (`concat`): a list of plain names in its own folder, nothing else is opened. */
+export interface SegmentsInput {
+  readonly segments: string;
+  readonly options?: readonly string[];
+}
+
+type Input = FileInput | GeneratedInput | SequenceInput | SegmentsInput;
 
 export interface FfmpegProgress {
   /** Frames of the first output. */
@@ -161,6 +167,11 @@ export function inputArguments(input: Input): string[] {
     const demuxer = ['-f', 'image2', '-format_whitelist', 'image2', '-protocol_whitelist', 'file'];
     return [...options, ...demuxer, '-pattern_type', 'sequence', '-i', `file:${resolve(input.pattern)}`];
   }
+  if ('segments' in input) {
+    // `-safe 1`, the default, takes plain relative names only.
+    const demuxer = ['-f', 'concat', '-format_whitelist', 'concat,mov', '-protocol_whitelist', 'file'];
+    return [...options, ...demuxer, '-i', `file:${resolve(input.segments)}`];
+  }
   const file = `file:${resolve(input.path)}`;
   const opened = input.part ? `subfile,,start,${input.part.offset},end,${partEnd(input.part)},,:${file}` : file;
   return [
@@ -179,6 +190,7 @@ function partEnd({ offset, size }: { offset: number; size: number }): number {
 function pathsOf(inputs: readonly Input[]): string[] {
   return inputs.flatMap((input) => {
     if ('path' in input) return [resolve(input.path)];
+    if ('segments' in input) return [dirname(resolve(input.segments))];
     return 'pattern' in input ? [dirname(resolve(input.pattern))] : [];
   });
 }

@@ -18,16 +18,18 @@ import {
   parseTimecode,
   rational as reduced,
   samplesToFrames,
+  nominalRate,
   sameRate,
   supportsDropFrame,
   type Rate,
+  type Timecode,
 } from '../timecode.js';
 
 export interface ProbeOptions {
   signal?: AbortSignal;
   /** Default 30,000. */
   timeoutMs?: number;
-  /** Files up to this size without a frame table are counted packet by packet. Default 256 MiB; 0 reads headers only. */
+  /** Files up to this size without a frame table are counted packet by packet. Default 256 MiB; 0 reads headers only: no picture is decoded. */
   countBelowBytes?: number;
 }
 
@@ -61,7 +63,8 @@ export async function probe(file: string, options: ProbeOptions = {}): Promise<R
     if (!counted.ok && counted.error.code !== 'FFMPEG_FAILED') return counted;
     packets = counted.ok ? counted.value : null;
   }
-  const first = picture && !image ? await firstFrame(input, picture.index, limits) : ok(null);
+  const decodes = picture && !image && options.countBelowBytes !== 0;
+  const first = decodes ? await firstFrame(input, picture.index, limits) : ok(null);
   if (!first.ok) return first;
   const wave = sniffed.value.container === 'WAV' ? await readBroadcastWave(file) : null;
   return describe(raw, sniffed.value, { sizeBytes, packets, first: first.value, wave, errors: run.value.errors });
@@ -248,17 +251,16 @@ function describe(raw: FfprobeOutput, sniffed: Sniffed, findings: Findings): Res
   const label = video && !image ? findTimecode(raw, picture!, first) : null;
   let startTimecode: MediaInfo['startTimecode'] = null;
   if (label && video) {
-    let parsed = parseTimecode(label.text, video.rate);
-    if (!parsed.ok && /[;.,]\d{2,3}$/.test(label.text)) {
-      parsed = parseTimecode(label.text.replace(/[;.,]/g, ':'), video.rate);
-      if (parsed.ok) warnings.push('DROP_FRAME_LABEL_AT_INTEGER_RATE');
-    }
-    if (parsed.ok) {
-      const { frame, dropFrame } = parsed.value;
+    const read = readLabel(label.text, video.rate);
+    if (read) {
+      const { frame, dropFrame } = read.value;
       startTimecode = { text: formatTimecode(frame, video.rate, { dropFrame }), frame, dropFrame };
+      if (read.warning) warnings.push(read.warning);
     } else {
       warnings.push('TIMECODE_UNREADABLE');
     }
+    const starts = raw.streams.find(({ codec_tag_string }) => codec_tag_string === 'tmcd')?.nb_frames ?? 1;
+    if (starts > 1) warnings.push('TIMECODE_DISCONTINUOUS');
   }
   const timeReference = Number.parseInt(tag(raw, 'time_reference') ?? '', 10);
   const startSamples = kind === 'AUDIO' && Number.isSafeInteger(timeReference) ? timeReference : null;
@@ -506,6 +508,29 @@ function snap(rate: Rate, tolerance: number): Rate {
   const nearest = Object.values(RATES).reduce((best, other) => (distance(other) < distance(best) ? other : best));
   if (distance(nearest) <= tolerance) return { num: nearest.num, den: nearest.den };
   return rate.den <= 1_000_000 ? rate : reduced(Math.max(1, Math.round(value * 1000)), 1000);
+}
+
+/** A start label as files have it, broken ones by the rules of {@link MediaInfoSchema}'s warnings; null when nothing can be made of it. */
+export function readLabel(
+  text: string,
+  rate: Rate,
+): { readonly value: Timecode; readonly warning: MediaInfo['warnings'][number] | null } | null {
+  // ffmpeg writes two digits of frames at rates beyond 100, too.
+  const label = nominalRate(rate) > 100 ? text.trim().replace(/([:;.,])(\d\d)$/, '$10$2') : text.trim();
+  const parsed = parseTimecode(label, rate);
+  if (parsed.ok) return { value: parsed.value, warning: null };
+  if (!supportsDropFrame(rate)) {
+    const plain = parseTimecode(label.replace(/[;.,]/g, ':'), rate);
+    return plain.ok ? { value: plain.value, warning: 'DROP_FRAME_LABEL_AT_INTEGER_RATE' } : null;
+  }
+  if (!/[;.,]0?0[0-7]$/.test(label)) return null;
+  // The labels left out are the first two of a minute at 29.97, four at 59.94, eight at 119.88.
+  const first = String(nominalRate(rate) / 15);
+  const next = parseTimecode(
+    label.replace(/\d+$/, (frames) => first.padStart(frames.length, '0')),
+    rate,
+  );
+  return next.ok ? { value: next.value, warning: 'DROP_FRAME_LABEL_LEFT_OUT' } : null;
 }
 
 /** The label of the first frame and where it was: the picture's tag, a timecode track, the container, the first picture. */

@@ -123,7 +123,19 @@ export const MediaInfoSchema = z.object({
   /** Subtitle and caption tracks of their own: `eia_608`, `mov_text`… */
   subtitles: z.array(SubtitleTrackSchema).default([]),
   /** What looks wrong but does not prevent use. */
-  warnings: z.array(z.enum(['TIMECODE_UNREADABLE', 'DROP_FRAME_LABEL_AT_INTEGER_RATE', 'DURATION_MISMATCH'])),
+  warnings: z.array(
+    z.enum([
+      /** No label can be made of it: there is no start timecode. */
+      'TIMECODE_UNREADABLE',
+      /** `;` at a rate without drop-frame counting (23.976, 24, 25, 30…): read as `:`. */
+      'DROP_FRAME_LABEL_AT_INTEGER_RATE',
+      /** A label that drop-frame counting leaves out (`00:01:00;00`): read as the next one there is (`00:01:00;02`). */
+      'DROP_FRAME_LABEL_LEFT_OUT',
+      /** The timecode track has more than one start: frames are counted on from the first. */
+      'TIMECODE_DISCONTINUOUS',
+      'DURATION_MISMATCH',
+    ]),
+  ),
 });
 
 export type AudioTrack = z.infer<typeof AudioTrackSchema>;
