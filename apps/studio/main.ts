@@ -12,6 +12,7 @@ import { CONSOLE_USAGE, consoleVerb, isConsoleVerb } from './console.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
 import { runningLauncher } from './home.js';
 import { LEDGER_USAGE, ledgerVerb } from './ledger.js';
+import { MEDIA_USAGE, mediaVerb } from './media.js';
 import { checkMachine, type Finding, findProgram } from './machine.js';
 import { installPackages } from './packages.js';
 import { Progress } from './progress.js';
@@ -41,6 +42,8 @@ Of the running one (each takes --json, and --url for another than this home's):
 ${CONSOLE_USAGE}
 ${LEDGER_USAGE}
 
+${MEDIA_USAGE}
+
 PICTURELOCK_HOME names the folder that holds everything (default: .picturelock in the project).
 `;
 
@@ -67,6 +70,8 @@ export async function main(argv: string[], tools: { build(target: 'web'): Promis
         return 0;
       case 'ledger':
         return await ledgerVerb(rest, loadSettings(process.env), { screen: process.stdout, signal: interruption() });
+      case 'media':
+        return await mediaVerb(rest, { screen: process.stdout, complaints: process.stderr, signal: interruption() });
       case 'version':
       case '--version':
         process.stdout.write(`${await version()}\n`);

@@ -51,7 +51,7 @@ export const ends: readonly FrameRange[] = [
 ];
 
 /** Clips of one folder, each made once whoever asks, and extracts from them. */
-export class Bench {
+export class Workbench {
   private readonly sources = new Map<string, Promise<Source>>();
   private taken = 0;
 

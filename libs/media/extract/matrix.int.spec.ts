@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { runFfmpeg } from '../ffmpeg/index.js';
 import { type ClipCodec } from '../testmedia.js';
 import { RATES, nominalRate } from '../timecode.js';
-import { Bench, FRAMES, counted, ends, startLabel } from './extract.fixture.js';
+import { Workbench, FRAMES, counted, ends, startLabel } from './extract.fixture.js';
 
 /**
  * Every rate in every codec and container. `MEDIA_MATRIX=full` runs it; `MEDIA_MATRIX=full npm run jest -- extract/matrix -t 'in mxf'`
@@ -15,7 +15,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pl-matrix-'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-const bench = new Bench(() => folder);
+const bench = new Workbench(() => folder);
 
 const CODECS = ['h264', 'hevc', 'prores', 'prores4444', 'dnxhrHqx', 'mjpeg', 'ffv1', 'vp9', 'av1'] as const;
 const CONTAINERS = ['mov', 'mp4', 'mxf', 'mkv'] as const;

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { makeCaptionedClip } from '../corpus.fixture.js';
 import { setRotation, type ClipOptions } from '../testmedia.js';
 import { RATES } from '../timecode.js';
-import { Bench, small, type Source } from './extract.fixture.js';
+import { Workbench, small, type Source } from './extract.fixture.js';
 import { type Extract, type ExtractOptions } from './index.js';
 
 /**
@@ -18,7 +18,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pl-kept-'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-const bench = new Bench(() => folder);
+const bench = new Workbench(() => folder);
 const run = promisify(execFile);
 
 interface Stream {

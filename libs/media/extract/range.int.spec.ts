@@ -9,7 +9,7 @@ import { formatOf } from '../sniff.js';
 import { readFrameNumbers, type ClipOptions } from '../testmedia.js';
 import { RATES, nominalRate } from '../timecode.js';
 import { parseRange } from '../timerange.js';
-import { Bench, counted, ends, small, startLabel, upTo } from './extract.fixture.js';
+import { Workbench, counted, ends, small, startLabel, upTo } from './extract.fixture.js';
 import { extractRange, type ExtractOptions } from './index.js';
 
 let folder: string;
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const bench = new Bench(() => folder);
+const bench = new Workbench(() => folder);
 const source = bench.source.bind(bench);
 const take = bench.take.bind(bench);
 const expectExact = bench.expectExact.bind(bench);

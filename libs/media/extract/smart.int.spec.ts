@@ -5,16 +5,15 @@ import { runFfmpeg } from '../ffmpeg/index.js';
 import { unwrap } from '../result.js';
 import { type ClipOptions } from '../testmedia.js';
 import { RATES } from '../timecode.js';
-import { Bench, small, type Source } from './extract.fixture.js';
+import { Workbench, type Source } from './extract.fixture.js';
 import { type FrameRange, type SmartObstacle } from './index.js';
-import { beginsWithIdr, cleanCuts, planSmart } from './smart.js';
 
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pl-smart-'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-const bench = new Bench(() => folder);
+const bench = new Workbench(() => folder);
 const smart = { smart: true } as const;
 
 /** MD5 of decoded pictures, one for each. */
@@ -95,27 +94,4 @@ test('what can be copied as it is, and another codec asked for, are not smart re
     method: 'ENCODE',
     warnings: ['SMART_NOT_THIS_CODEC'],
   });
-});
-
-test('cuts are where decoding and showing agree', () => {
-  const packets = (text: string) =>
-    text.split(' ').map((word) => ({ frame: Number(word.replace('K', '')), key: word.startsWith('K') }));
-  expect(cleanCuts(packets('K0 2 1 3 K4 6 5 7'), true)).toEqual([0, 4, 8]);
-  // Shown before the key though decoded after it.
-  expect(cleanCuts(packets('K0 1 K4 2 3 5 K6 7'), true)).toEqual([0, 6, 8]);
-  expect(cleanCuts(packets('K0 2 1 3 K4 6'), false)).toEqual([0, 4]);
-  expect(cleanCuts(packets('K0 2 3'), true)).toBeNull();
-  expect(cleanCuts(packets('K0 1 1 2'), true)).toBeNull();
-  expect(planSmart({ first: 2, count: 5 }, [0, 4, 8])).toBeNull();
-  expect(planSmart({ first: 0, count: 6 }, [0, 4, 8])).toMatchObject({
-    middle: { first: 0, count: 4 },
-    tail: { count: 2 },
-  });
-  expect(beginsWithIdr(Buffer.from('000000020910' + '000000026588', 'hex'), 'h264')).toBe(true);
-  expect(beginsWithIdr(Buffer.from('000000020910' + '000000024188', 'hex'), 'h264')).toBe(false);
-  expect(beginsWithIdr(Buffer.from('0000000326010a', 'hex'), 'hevc')).toBe(true);
-  // A clean random access picture may have followers that look behind it.
-  expect(beginsWithIdr(Buffer.from('000000032a010a', 'hex'), 'hevc')).toBe(false);
-  expect(beginsWithIdr(Buffer.alloc(3), 'h264')).toBe(false);
-  expect(small.width).toBe(256);
 });

@@ -114,7 +114,8 @@ export async function smartPlan(
   for (const { time, key } of read.value) {
     const exact = ((time - zero - video.startSeconds) * num) / den;
     const frame = Math.round(exact);
-    if (!(Math.abs(exact - frame) < 0.25)) return ok('SMART_NOT_REGULAR');
+    // Pictures before the first one shown: an edit list cuts them away, or the film begins inside an open group.
+    if (!(Math.abs(exact - frame) < 0.25) || frame < 0) return ok('SMART_NOT_REGULAR');
     packets.push({ frame, key });
   }
   if (packets.length === 0) return ok('SMART_NOT_REGULAR');
@@ -124,7 +125,9 @@ export async function smartPlan(
   for (;;) {
     const plan = planSmart(range, cuts);
     if (!plan) return ok('SMART_NO_CLOSED_GROUP');
-    const whole = await isInstantRefresh(file, video, zero + frameStart(video, plan.middle.first), limits);
+    // A little later, for containers that round: the key before is the one meant.
+    const time = zero + frameStart(video, plan.middle.first) + (0.25 * den) / num;
+    const whole = await isInstantRefresh(file, video, time, limits);
     if (!whole.ok) return whole;
     if (whole.value) return ok(plan);
     // A picture to come in at, but what follows may still look behind it.
