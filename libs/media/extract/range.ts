@@ -14,6 +14,7 @@ import {
 import { packetTimes, probe, type MediaInfo } from '../probe/index.js';
 import { fail, ok, type Result } from '../result.js';
 import { formatOf } from '../sniff.js';
+import { rateText } from '../timecode.js';
 import type { TimecodeRange } from '../timerange.js';
 import {
   chooseCodec,
@@ -155,7 +156,7 @@ export async function extractRange(
       return fail('EXTRACTION_FAILED', 'The range could not be taken out.', run.error.reason ?? run.error.message);
     }
     const count = resolved.value.count;
-    const wrong = await differs(work, count, ends.value, limits);
+    const wrong = await differs(work, info, count, ends.value, limits);
     if (!wrong.ok) return wrong;
     const changed =
       wrong.value || !picture.smart ? wrong : await middleDiffers(file, info, work, picture.smart, limits);
@@ -347,7 +348,10 @@ function encoding(
   const { rate, variableRate } = info.video!;
   const lead = Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
   const seek = times.start - lead;
-  const regular = variableRate ? ['setpts=PTS-STARTPTS'] : [`settb=${rate.den}/${rate.num}`, 'setpts=N'];
+  // ffmpeg 7 forgets how long a picture lasts when `setpts` moves it, and the last one of the film is lost: `fps` says it again, and
+  // of variable rate the packets are moved instead.
+  const regular = variableRate ? [] : [`settb=${rate.den}/${rate.num}`, 'setpts=N', `fps=${rateText(rate)}`];
+  const shift = variableRate ? ['-bsf:v', 'setts=pts=PTS-STARTPTS:dts=DTS-STARTPTS'] : [];
   const [from, to] = [lead - 0.4 * times.gap, lead + insideLast(times)].map(secondsText);
   const filters = [
     ...[`trim=start=${from}:end=${to}`, ...regular],
@@ -361,6 +365,7 @@ function encoding(
     },
     output: [
       ...['-map', `0:${info.video!.index}`, '-vf', filters.join(','), '-fps_mode', 'passthrough', ...encoder.arguments],
+      ...shift,
       ...(threads === undefined ? [] : ['-threads', String(threads)]),
     ],
   };
@@ -450,6 +455,7 @@ async function copyable(
 /** What is wrong with a result; null when it holds exactly the frames. */
 async function differs(
   work: string,
+  info: MediaInfo,
   count: number,
   ends: RangeEnds | null,
   limits: RunLimits,
@@ -465,6 +471,12 @@ async function differs(
     frames = counted.value.frames;
   }
   if (frames !== count) return ok(`${frames} frames instead of ${count}`);
+  // A film that is a frame too short for its frames loses the last one when it is played.
+  const { rate, variableRate } = made.value.video;
+  const ratio = (rate.num * info.rate!.den) / (rate.den * info.rate!.num);
+  if (!info.video!.variableRate && !variableRate && Math.abs(ratio - 1) > Math.max(0.0005, 0.5 / count)) {
+    return ok(`it runs at ${rateText(rate)} instead of ${rateText(info.rate!)}`);
+  }
   if (!ends) return ok(null);
   const stream = String(made.value.video.index);
   const head = await packetsFrom(file, stream, '', 1, limits);
