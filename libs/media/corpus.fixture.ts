@@ -122,11 +122,7 @@ export function makeCaptionedClip(file: string, text: string, options: ClipOptio
 /** A MOV whose timecode track starts again in the middle: its one sample becomes two (ISO/IEC 14496-12, `stts`, `stsz`, `stsc`). */
 export async function makeTimecodeBreak(source: string, file: string): Promise<void> {
   const bytes = await readFile(source);
-  const track = bytes.lastIndexOf(
-    'trak',
-    bytes.indexOf('tmcd', bytes.indexOf('moov', 0, 'latin1'), 'latin1'),
-    'latin1',
-  );
+  const track = bytes.lastIndexOf('trak', bytes.indexOf('mhlrtmcd', 0, 'latin1'), 'latin1');
   const table = (name: string) => bytes.indexOf(name, track, 'latin1') + 4;
   // After version and flags: one entry of one sample, as long as the film.
   const length = bytes.readUInt32BE(table('stts') + 12);

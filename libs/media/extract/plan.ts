@@ -221,9 +221,22 @@ export function soundArguments(
     );
     return [
       ...['-map', `${input}:${track.index}`, `-c:a:${index}`, pcmOf(track, container), `-filter:a:${index}`, exact],
-      ...(track.language ? [`-metadata:s:a:${index}`, `language=${track.language}`] : []),
+      ...languageArguments(`s:a:${index}`, track.language, container),
     ];
   });
+}
+
+/** QuickTime's own list of languages has one code of those that have two in ISO 639-2, and ffmpeg finds only that. */
+const QUICKTIME_LANGUAGES: Readonly<Record<string, string>> = {
+  ...{ deu: 'ger', fre: 'fra', nld: 'dut', swe: 'sve', ell: 'gre', isl: 'ice', zho: 'chi', sqi: 'alb', rum: 'ron' },
+  ...{ cze: 'ces', slo: 'slk', mkd: 'mac', hye: 'arm', kat: 'geo', bod: 'tib', mya: 'bur', msa: 'may', cym: 'wel' },
+  ...{ eus: 'baq', gle: 'iri' },
+};
+
+export function languageArguments(stream: string, language: string | null, container: OutputContainer): string[] {
+  if (!language) return [];
+  const code = container === 'mov' ? (QUICKTIME_LANGUAGES[language] ?? language) : language;
+  return [`-metadata:${stream}`, `language=${code}`];
 }
 
 function pcmOf(track: AudioTrack, container: OutputContainer): string {

@@ -156,7 +156,7 @@ describe('a broken timecode has a declared reading, and the result counts on fro
     ['left-out.mkv', '29.97', '00:01:00;00', '00:01:00;02', 'DROP_FRAME_LABEL_LEFT_OUT'],
     ['semicolon.mkv', '23.976', '01:00:00;00', '01:00:00:00', 'DROP_FRAME_LABEL_AT_INTEGER_RATE'],
     ['true30.mkv', '30', '00:01:00;00', '00:01:00:00', 'DROP_FRAME_LABEL_AT_INTEGER_RATE'],
-    ['nonsense.mkv', '25', '99:00:00:00', null, 'TIMECODE_UNREADABLE'],
+    ['unreadable.mkv', '25', '99:00:00:00', null, 'TIMECODE_UNREADABLE'],
   ] as const)('%s', async (name, rate, written, read, warning) => {
     const film = await source(`plain-${rate}.mkv`, { codec: 'ffv1', rate: RATES[rate], startTimecode: null });
     const file = join(folder, name);

@@ -22,6 +22,7 @@ import {
   containerOf,
   frameStart,
   labelArguments,
+  languageArguments,
   mayBeIntra,
   pictureEncoder,
   resolveRange,
@@ -378,7 +379,12 @@ function subtitleArguments(info: MediaInfo, container: OutputContainer): string[
     mxf: /^$/,
   };
   if (info.subtitles.length === 0 || !info.subtitles.every(({ codec }) => fits[container].test(codec))) return [];
-  return [...info.subtitles.flatMap(({ index }) => ['-map', `1:${index}`]), '-c:s', 'copy'];
+  return [
+    ...info.subtitles.flatMap(({ index, language }, number) => [
+      ...['-map', `1:${index}`, ...languageArguments(`s:s:${number}`, language, container)],
+    ]),
+    ...['-c:s', 'copy'],
+  ];
 }
 
 /** Hashes of the first and the last packet of the range. */
