@@ -30,7 +30,7 @@ const GONE = [
 async function optionsUsed(): Promise<string[]> {
   const root = join(dirname(fileURLToPath(import.meta.url)), '..');
   const files = (await readdir(root, { recursive: true })).filter(
-    (name) => name.endsWith('.ts') && !name.endsWith('.spec.ts'),
+    (name) => name.endsWith('.ts') && !/\.(spec|fixture)\.ts$/.test(name),
   );
   const found = new Set<string>();
   for (const file of files) {
