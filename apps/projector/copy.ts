@@ -63,7 +63,6 @@ export class CopyText {
 class CopyIn implements pg.Submittable {
   /** Set by node-postgres, which keeps a timer, and with it the rows, until it is called. */
   callback: ((error?: Error) => void) | undefined;
-  #error: Error | undefined;
 
   constructor(
     private readonly text: string,
@@ -80,19 +79,18 @@ class CopyIn implements pg.Submittable {
     wire.endCopyFrom();
   }
 
+  /** The last that node-postgres tells of a query, also of one that the server refused. */
   handleError(error: Error): void {
-    this.#error ??= error;
-    // The server is ready again after a refusal of its own; a broken connection never is.
-    if (!('severity' in error)) this.#end();
+    this.#end(error);
   }
 
   handleReadyForQuery(): void {
-    this.#end();
+    this.#end(undefined);
   }
 
-  #end(): void {
-    this.callback?.(this.#error);
-    this.settle(this.#error);
+  #end(error: Error | undefined): void {
+    this.callback?.(error);
+    this.settle(error);
   }
 
   handleRowDescription(): void {}

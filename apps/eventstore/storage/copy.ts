@@ -15,7 +15,7 @@ const KEPT_BYTES = 1024 * 1024;
 /**
  * Rows for `COPY … FROM STDIN (FORMAT binary)`, written as Postgres reads them and sent in one piece with the statements
  * that take them: one transaction and one round trip. Compared with parameters of an INSERT, nothing becomes text, and
- * nothing is copied on its way. The buffer is used again for the next rows.
+ * no buffers come and go: this one is used again for the next rows.
  */
 export class BinaryCopy {
   private buffer = Buffer.allocUnsafe(64 * 1024);
