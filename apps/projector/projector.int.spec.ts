@@ -81,7 +81,7 @@ it('notices rows that a clean rebuild would not have, and mends them by a rebuil
   await projector.reached(log.last);
   await expect(rebuild({ log, url: database.url })).rejects.toMatchObject({ code: 'PROJECTION_IN_USE' });
   await stop(projector);
-  await pool.query(`UPDATE review_v1.comment SET text = 'Forged'`);
+  await pool.query(`UPDATE review_v2.comment SET text = 'Forged'`);
   expect(await verifyReadModels({ log, url: database.url })).toEqual({ equal: false, different: ['review.comment'] });
   const report = await rebuild({ log, url: database.url, projections: [review] });
   expect(report.position).toBe(log.last);
@@ -358,7 +358,7 @@ it('goes on when its connections break, and when the read models are dropped und
   await projector.reached(log.last);
   expect(await users()).toBe(65);
 
-  await pool.query('DROP SCHEMA identity_v1 CASCADE; DROP SCHEMA review_v1 CASCADE');
+  await pool.query('DROP SCHEMA identity_v1 CASCADE; DROP SCHEMA review_v2 CASCADE');
   log.write(person(100), happened('CommentAdded', { versionId: uid('v2'), commentId: uid('late') }));
   await until(async () => {
     const { rows } = await pool.query(`SELECT to_regclass('identity_v1.user') IS NOT NULL AS there`);

@@ -48,8 +48,9 @@ export function happened<T extends AnyEvent['type']>(
     schemaVersion: definition.version,
     at: meta.at ?? '2026-03-01T10:00:00.000Z',
   };
+  const id = (definition.category === 'versionMedia' && whole.referenceId) || whole[ID_FIELD[definition.category]!];
   return {
-    stream: `${definition.category}-${String(whole[ID_FIELD[definition.category]!])}`,
+    stream: `${definition.category}-${String(id)}`,
     event: { id: randomUUID(), type, data: whole as DataOf<T>, metadata },
   };
 }
@@ -156,6 +157,8 @@ export const CAST = {
   v3: uid('v3'),
   c1: uid('c1'),
   c2: uid('c2'),
+  r1: uid('r1'),
+  r2: uid('r2'),
   a1: uid('a1'),
   a2: uid('a2'),
   d1: uid('d1'),
@@ -188,7 +191,7 @@ const recorded = (
 /** The relay of RV-22 as events: ingest, edit v1, comments, changes, v2, a withdrawn v3, approval, hand-off to colour. */
 export function relay(): Written[] {
   const { manager, shooter, editor, client, colourist, ingest, edit, colour } = CAST;
-  const { v0, v1, v2, v3, c1, c2, a1, a2, d1, d2 } = CAST;
+  const { v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2 } = CAST;
   const person = (userId: string, name: string, role: Role) =>
     happened('UserRegistered', { userId, name, email: `${name}@northlight.example`, role });
   const version = (versionId: string, stackId: string, number: number, by: string, supersedes: string | null) => [
@@ -229,6 +232,11 @@ export function relay(): Written[] {
     happened('TranscodeFailed', on(v1), { by: null }),
     happened('TranscodeRetried', on(v1), { by: editor }),
     transcoded(v1, edit),
+    happened('ReferenceAttached', { ...on(v1), referenceId: r1, attachedBy: editor }, { by: editor }),
+    happened('TranscodeFailed', { ...on(v1), referenceId: r1 }, { by: null }),
+    happened('ReferenceAttached', { ...on(v1), referenceId: r2, attachedBy: client }, { by: client }),
+    happened('TranscodeCompleted', { ...on(v1), referenceId: r2 }, { by: null }),
+    happened('ReferenceDetached', { ...on(v1), referenceId: r1 }, { by: editor }),
     happened(
       'CommentAdded',
       { ...on(v1), commentId: c1, text: 'Trim the opening', mentions: [editor] },

@@ -10,6 +10,8 @@ export const transcodeJob = z.object({
   projectId: id,
   stackId: id,
   versionId: id,
+  /** Set when the media is that of a reference beside the version. */
+  referenceId: id.optional(),
   source: blob,
   /** The event that asked for it. */
   eventId: id,

@@ -63,9 +63,11 @@ export {
   commands as versionCommands,
   outcomeOf,
   versionDecider,
+  MAX_REFERENCES,
   type Annotation,
   type Comment,
   type Decision,
+  type Reference,
   type VersionCommand,
   type VersionState,
 } from './review/version.js';
@@ -126,17 +128,17 @@ const tables: Readonly<Record<Category, object>> = {
   version: version.commands,
   versionMedia: versionMedia.commands,
 };
-/** The field of a command's data that names its stream. */
+/** The fields of a command's data that may name its stream; the first that is there does. */
 const idFields = {
-  organisation: 'organisationId',
-  user: 'userId',
-  pipelineTemplate: 'templateId',
-  project: 'projectId',
-  deliverable: 'deliverableId',
-  versionStack: 'stackId',
-  version: 'versionId',
-  versionMedia: 'versionId',
-} as const satisfies Record<Category, string>;
+  organisation: ['organisationId'],
+  user: ['userId'],
+  pipelineTemplate: ['templateId'],
+  project: ['projectId'],
+  deliverable: ['deliverableId'],
+  versionStack: ['stackId'],
+  version: ['versionId'],
+  versionMedia: ['referenceId', 'versionId'],
+} as const satisfies Record<Category, readonly string[]>;
 
 const categoryByType: ReadonlyMap<string, Category> = new Map(
   (Object.keys(tables) as Category[]).flatMap((category) =>
@@ -152,5 +154,7 @@ export function categoryOf(type: string): Category {
 }
 
 /** The id after the category in the name of the stream a command is for: `version-<id>` for those of a version. */
-export const streamIdOf = ({ type, data }: Pick<Command, 'type' | 'data'>): string =>
-  (data as Record<string, string>)[idFields[categoryOf(type)]]!;
+export const streamIdOf = ({ type, data }: Pick<Command, 'type' | 'data'>): string => {
+  const named = data as Record<string, string | undefined>;
+  return idFields[categoryOf(type)].map((field) => named[field]).find((id) => id !== undefined)!;
+};

@@ -30,6 +30,8 @@ export const REFUSALS = {
   COMMENT_NOT_FOUND: 'The version has no such comment.',
   COMMENT_DELETED: 'The comment was deleted.',
   ANNOTATION_NOT_FOUND: 'The version has no such annotation.',
+  REFERENCE_NOT_FOUND: 'The version has no such reference.',
+  TOO_MANY_REFERENCES: 'As many references as may lie beside a version do; `details.limit` is their number.',
   DECISION_NOT_FOUND: 'The version has no such decision.',
   DECISION_SUPERSEDED: 'The decision no longer stands: a later one of the same reviewer took its place.',
   NOT_AUTHOR: 'Only the author may do this.',

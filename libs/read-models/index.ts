@@ -17,6 +17,8 @@ export {
   AnnotationRow,
   CommentRow,
   DecisionRow,
+  ReferenceMediaRow,
+  ReferenceRow,
   review,
   MEDIA_STATUSES,
   VERSION_STATUSES,
@@ -25,6 +27,8 @@ export {
   VersionStackRow,
   type MediaFile,
   type MediaStatus,
+  type TranscodedMedia,
+  type UploadedMedia,
   type VersionStatus,
 } from './review.js';
 

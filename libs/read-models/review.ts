@@ -14,13 +14,14 @@ import { BigInt64, Bool, Double, Int, Json, Key, oneOf, schemaName, Text, Time, 
 import type { ReadModel } from './model.js';
 
 const name = 'review';
-const version = 1;
+const version = 2;
 const schema = schemaName(name, version);
 
 export const VERSION_STATUSES = ['CURRENT', 'LOCKED', 'WITHDRAWN'] as const;
 export type VersionStatus = (typeof VERSION_STATUSES)[number];
 export const MEDIA_STATUSES = ['PROCESSING', 'READY', 'FAILED'] as const;
 export type MediaStatus = (typeof MEDIA_STATUSES)[number];
+const MEDIA_KINDS = ['VIDEO', 'AUDIO', 'IMAGE'] as const satisfies readonly MediaFacts['kind'][];
 /** One file of the review copies, as the transcode's event lists it. */
 export interface MediaFile {
   name: string;
@@ -33,39 +34,8 @@ export interface MediaFile {
   bitrate: number | null;
 }
 
-/** A stage's stack; there from the moment the stage is. Its id is the stage's. */
-@Entity({ schema, name: 'version_stack' })
-@Index('version_stack_project', ['projectId'])
-export class VersionStackRow {
-  @Key('id') id: string;
-  @Uuid('deliverable_id') deliverableId: string;
-  @Uuid('project_id') projectId: string;
-  @Uuid('organisation_id') organisationId: string;
-  @Uuid('current_version_id', { nullable: true }) currentVersionId: string | null;
-  /** Revision of the stack stream's last event; null before the first upload. */
-  @Int('revision', { nullable: true }) revision: number | null;
-  @OneToMany(() => VersionRow, (version) => version.stack) versions?: Relation<VersionRow>[];
-}
-
-/** `number IS NULL` is an unfinished upload: readers must not see it. */
-@Entity({ schema, name: 'version' })
-@Check('version_status', oneOf('status', VERSION_STATUSES))
-@Check('version_outcome', oneOf('outcome', outcome.options))
-@Check('version_media_kind', oneOf('media_kind', ['VIDEO', 'AUDIO', 'IMAGE'] satisfies MediaFacts['kind'][]))
-@Index('version_stack_number', ['stackId', 'number'], { unique: true })
-@Index('version_project', ['projectId'])
-export class VersionRow {
-  @Key('id') id: string;
-  @Uuid('stack_id') stackId: string;
-  @ManyToOne(() => VersionStackRow, (stack) => stack.versions)
-  @JoinColumn({ name: 'stack_id' })
-  stack?: Relation<VersionStackRow>;
-  @Uuid('deliverable_id') deliverableId: string;
-  @Uuid('project_id') projectId: string;
-  @Uuid('organisation_id') organisationId: string;
-  /** From 1, never used twice; null until the version joins its stack. */
-  @Int('number', { nullable: true }) number: number | null;
-  @Text('status') status: VersionStatus;
+/** What was uploaded: the bytes, and what the probe found when they were whole. */
+abstract class UploadedColumns {
   @Text('filename') filename: string;
   @Text('note') note: string;
   /** `sha256:` and 64 hex digits. */
@@ -86,6 +56,56 @@ export class VersionRow {
   @Int('height', { nullable: true }) height: number | null;
   @Text('video_codec', { nullable: true }) videoCodec: string | null;
   @Int('audio_tracks') audioTracks: number;
+}
+
+/** How far the review copies of something are. */
+abstract class TranscodedColumns {
+  @Text('status') status: MediaStatus;
+  @Text('manifest_hash', { nullable: true }) manifestHash: string | null;
+  @BigInt64('manifest_size', { nullable: true }) manifestSize: string | null;
+  /** Encoded frames. */
+  @Int('frames', { nullable: true }) frames: number | null;
+  @Json('files') files: MediaFile[];
+  @Text('failure_code', { nullable: true }) failureCode: string | null;
+  @Text('failure_reason', { nullable: true }) failureReason: string | null;
+  @Time('updated_at') updatedAt: Date;
+}
+export type UploadedMedia = UploadedColumns;
+export type TranscodedMedia = TranscodedColumns;
+
+/** A stage's stack; there from the moment the stage is. Its id is the stage's. */
+@Entity({ schema, name: 'version_stack' })
+@Index('version_stack_project', ['projectId'])
+export class VersionStackRow {
+  @Key('id') id: string;
+  @Uuid('deliverable_id') deliverableId: string;
+  @Uuid('project_id') projectId: string;
+  @Uuid('organisation_id') organisationId: string;
+  @Uuid('current_version_id', { nullable: true }) currentVersionId: string | null;
+  /** Revision of the stack stream's last event; null before the first upload. */
+  @Int('revision', { nullable: true }) revision: number | null;
+  @OneToMany(() => VersionRow, (version) => version.stack) versions?: Relation<VersionRow>[];
+}
+
+/** `number IS NULL` is an unfinished upload: readers must not see it. */
+@Entity({ schema, name: 'version' })
+@Check('version_status', oneOf('status', VERSION_STATUSES))
+@Check('version_outcome', oneOf('outcome', outcome.options))
+@Check('version_media_kind', oneOf('media_kind', MEDIA_KINDS))
+@Index('version_stack_number', ['stackId', 'number'], { unique: true })
+@Index('version_project', ['projectId'])
+export class VersionRow extends UploadedColumns {
+  @Key('id') id: string;
+  @Uuid('stack_id') stackId: string;
+  @ManyToOne(() => VersionStackRow, (stack) => stack.versions)
+  @JoinColumn({ name: 'stack_id' })
+  stack?: Relation<VersionStackRow>;
+  @Uuid('deliverable_id') deliverableId: string;
+  @Uuid('project_id') projectId: string;
+  @Uuid('organisation_id') organisationId: string;
+  /** From 1, never used twice; null until the version joins its stack. */
+  @Int('number', { nullable: true }) number: number | null;
+  @Text('status') status: VersionStatus;
   @Uuid('uploaded_by', { nullable: true }) uploadedBy: string | null;
   @Time('uploaded_at') uploadedAt: Date;
   @Text('outcome', { default: 'PENDING' }) outcome: Outcome;
@@ -107,20 +127,42 @@ export class VersionRow {
 /** How far the review copies are; there as long as the version is. */
 @Entity({ schema, name: 'version_media' })
 @Check('version_media_status', oneOf('status', MEDIA_STATUSES))
-export class VersionMediaRow {
+export class VersionMediaRow extends TranscodedColumns {
   @Key('version_id') versionId: string;
   @OneToOne(() => VersionRow, (version) => version.media)
   @JoinColumn({ name: 'version_id' })
   version?: Relation<VersionRow>;
-  @Text('status') status: MediaStatus;
-  @Text('manifest_hash', { nullable: true }) manifestHash: string | null;
-  @BigInt64('manifest_size', { nullable: true }) manifestSize: string | null;
-  /** Encoded frames. */
-  @Int('frames', { nullable: true }) frames: number | null;
-  @Json('files') files: MediaFile[];
-  @Text('failure_code', { nullable: true }) failureCode: string | null;
-  @Text('failure_reason', { nullable: true }) failureReason: string | null;
-  @Time('updated_at') updatedAt: Date;
+}
+
+/** What lies beside a version to show what is meant. */
+@Entity({ schema, name: 'reference' })
+@Check('reference_media_kind', oneOf('media_kind', MEDIA_KINDS))
+@Index('reference_version_seq', ['versionId', 'seq'], { unique: true })
+export class ReferenceRow extends UploadedColumns {
+  @Key('id') id: string;
+  @Uuid('version_id') versionId: string;
+  @ManyToOne(() => VersionRow)
+  @JoinColumn({ name: 'version_id' })
+  version?: Relation<VersionRow>;
+  @Uuid('stack_id') stackId: string;
+  @Uuid('project_id') projectId: string;
+  @Uuid('organisation_id') organisationId: string;
+  @Uuid('attached_by', { nullable: true }) attachedBy: string | null;
+  @Time('attached_at') attachedAt: Date;
+  @Bool('detached', { default: false }) detached: boolean;
+  /** Revision of the event in the version's stream. */
+  @Int('seq') seq: number;
+  @OneToOne(() => ReferenceMediaRow, (media) => media.reference) media?: Relation<ReferenceMediaRow>;
+}
+
+/** How far the review copies of a reference are; there as long as the reference is. */
+@Entity({ schema, name: 'reference_media' })
+@Check('reference_media_status', oneOf('status', MEDIA_STATUSES))
+export class ReferenceMediaRow extends TranscodedColumns {
+  @Key('reference_id') referenceId: string;
+  @OneToOne(() => ReferenceRow, (reference) => reference.media)
+  @JoinColumn({ name: 'reference_id' })
+  reference?: Relation<ReferenceRow>;
 }
 
 @Entity({ schema, name: 'comment' })
@@ -210,7 +252,16 @@ export const review: ReadModel = {
   name,
   version,
   schema,
-  entities: [VersionStackRow, VersionRow, VersionMediaRow, CommentRow, AnnotationRow, DecisionRow],
+  entities: [
+    VersionStackRow,
+    VersionRow,
+    VersionMediaRow,
+    ReferenceRow,
+    ReferenceMediaRow,
+    CommentRow,
+    AnnotationRow,
+    DecisionRow,
+  ],
   categories: ['deliverable', 'versionStack', 'version', 'versionMedia'],
   lookups: ['annotation_comment_seq'],
 };

@@ -8,6 +8,7 @@ import { makeClip } from '#libs/media/testmedia.js';
 import { startStack, type TestStack } from '../support/stack.js';
 import {
   domainEvents,
+  eventually,
   found,
   hire,
   mutationDocument,
@@ -15,6 +16,7 @@ import {
   openLog,
   Person,
   plan,
+  referenceTranscoded,
   queries,
   sha256,
   stateOf,
@@ -57,6 +59,7 @@ let v2: string;
 let comment: string;
 let annotation: string;
 let decision: string;
+let reference: string;
 let uploadId: string;
 let session: string;
 let before: bigint;
@@ -94,6 +97,13 @@ beforeAll(async () => {
   );
   decision = decided.decision.id;
   await Promise.all([transcoded(admin, v1), transcoded(admin, v2), stateOf(admin, stageId, 'CHANGES_REQUESTED')]);
+  const attached = await client.does<{ reference: { id: string } }>(
+    'attachReference',
+    { versionId: v2, uploadId: (await upload(client, other, `${SECRET}-look.mov`)).uploadId, note: SECRET },
+    'reference { id }',
+  );
+  reference = attached.reference.id;
+  await referenceTranscoded(admin, v2);
   // So that there is a rebuild to see.
   await admin.does('rebuildProjections', { projections: ['audit'] });
   ({ uploadId } = await upload(editor, clip, `${SECRET}.mov`));
@@ -302,8 +312,10 @@ describe('mutations', () => {
       stages: [{ key: 'a', name: 'A', approvalPolicy: { kind: 'ALL_REQUIRED', reviewers: [client.id] } }],
     })),
     createProject: managed(() => ({ name: 'x', code: 'X', templateId: made.templateId })),
+    attachReference: onVersion(() => ({ versionId: v2, uploadId })),
     deactivateUser: managed(() => ({ userId: client.id, reason: 'x' })),
     deleteComment: onVersion(() => ({ versionId: v2, commentId: comment })),
+    detachReference: onVersion(() => ({ versionId: v2, referenceId: reference })),
     editComment: onVersion(() => ({ versionId: v2, commentId: comment, text: 'x' })),
     erasePerson: managed(() => ({ userId: client.id })),
     // Not for those who sign in, but for who holds the machine.
@@ -444,6 +456,78 @@ describe('subscriptions', () => {
     const answer = await admin.ask(`subscription { projectChanged(projectId: "${made.projectId}") { position } }`);
     expect(answer.errors?.length).toBeGreaterThan(0);
     expect(answer.data ?? null).toBeNull();
+  });
+});
+
+describe('a reference beside a version', () => {
+  interface Seen {
+    id: string;
+    filename: string;
+    note: string;
+    detached: boolean;
+    attachedBy: { id: string };
+    media: {
+      status: string;
+      hash: string;
+      hlsUrl: string | null;
+      posterUrl: string | null;
+      originalUrl: string | null;
+    };
+  }
+  const beside = async (person: Person, all = false): Promise<Seen[]> =>
+    (
+      await person.read<{ version: { references: Seen[] } }>(
+        `query ($id: ID!, $all: Boolean) { version(id: $id) { references(includeDetached: $all) { id filename note
+           detached attachedBy { id } media { status hash hlsUrl posterUrl originalUrl } } } }`,
+        { id: v2, all },
+      )
+    ).version.references;
+
+  it('is seen and played by who sees the version; its original is for who may download', async () => {
+    const [seen] = (await beside(editor)) as [Seen];
+    expect(seen).toMatchObject({
+      id: reference,
+      note: SECRET,
+      detached: false,
+      attachedBy: { id: client.id },
+      media: { status: 'READY', hash: await sha256(other) },
+    });
+    for (const url of [seen.media.hlsUrl!, seen.media.posterUrl!, seen.media.originalUrl!])
+      expect((await editor.media(url)).status).toBe(200);
+    const [forClient] = (await beside(client)) as [Seen];
+    expect(forClient.media.originalUrl).toBeNull();
+  });
+
+  it('is taken away by who attached it or who manages: then its addresses open nothing', async () => {
+    const [seen] = (await beside(editor)) as [Seen];
+    expect(await editor.refused('detachReference', { versionId: v2, referenceId: reference })).toMatchObject([
+      { code: 'NOT_AUTHOR' },
+    ]);
+    const live = await editor.follow<{ eventType: string; version: object }>(
+      'stackChanged',
+      { stackId: stageId },
+      'eventType version { references { id } }',
+    );
+    await client.does('detachReference', { versionId: v2, referenceId: reference });
+    await live.until((messages) => messages.some(({ eventType }) => eventType === 'ReferenceDetached'));
+    expect(live.messages.at(-1)).toMatchObject({ version: { references: [] } });
+    await live.close();
+    expect(await beside(editor)).toEqual([]);
+    expect(await beside(editor, true)).toMatchObject([
+      { id: reference, detached: true, media: { hlsUrl: null, posterUrl: null, originalUrl: null } },
+    ]);
+    await eventually(
+      async () => (await editor.media(seen.media.hlsUrl!)).status,
+      (status) => status === 403,
+      2000,
+    );
+  });
+
+  it('is not laid beside a version that is read-only', async () => {
+    const { uploadId: spare } = await upload(editor, clip, 'late.mov');
+    expect(await editor.refused('attachReference', { versionId: v1, uploadId: spare })).toMatchObject([
+      { code: 'VERSION_LOCKED', currentVersionId: v2 },
+    ]);
   });
 });
 

@@ -20,6 +20,7 @@ import {
   openLog,
   Person,
   plan,
+  referenceTranscoded,
   queries,
   sha256,
   stateOf,
@@ -56,6 +57,7 @@ interface Studio {
   readonly comment: string;
   readonly annotation: string;
   readonly decision: string;
+  readonly reference: string;
   readonly session: string;
 }
 
@@ -114,6 +116,13 @@ async function studio(name: string): Promise<Studio> {
     'decision { id }',
   );
   await Promise.all([transcoded(admin, locked), transcoded(admin, current), stateOf(admin, stageId, 'APPROVED')]);
+  const { uploadId: laid } = await upload(client, clip, 'look.mov');
+  const { reference } = await client.does<{ reference: { id: string } }>(
+    'attachReference',
+    { versionId: current, uploadId: laid, note: `${name} secret look` },
+    'reference { id }',
+  );
+  await referenceTranscoded(admin, current);
   const { uploadId } = await upload(editor, clip, 'spare.mov');
   const { sessions } = await client.read<{ sessions: { id: string }[] }>('{ sessions { id } }');
   return {
@@ -128,6 +137,7 @@ async function studio(name: string): Promise<Studio> {
     comment: added.comment.id,
     annotation: added.comment.annotations[0]!.id,
     decision: decision.id,
+    reference: reference.id,
     session: sessions[0]!.id,
   };
 }
@@ -344,6 +354,7 @@ describe('ids of another organisation', () => {
     archivePipelineTemplate: () => [mine.admin, { templateId: mine.plan.templateId }],
     archiveProject: () => [mine.admin, { projectId: mine.plan.projectId }],
     assignStage: () => [mine.admin, { stageId: mine.plan.stages['edit'], userId: mine.editor.id }],
+    attachReference: () => [mine.editor, { versionId: mine.current, uploadId: mine.uploadId }],
     changeStageState: () => [mine.admin, { stageId: mine.plan.stages['edit'], to: 'IN_REVIEW' }],
     changeUserRole: () => [mine.admin, { userId: mine.editor.id, role: 'PRODUCER' }],
     createDeliverable: () => [
@@ -361,6 +372,7 @@ describe('ids of another organisation', () => {
     deactivateUser: () => [mine.admin, { userId: mine.editor.id, reason: 'left' }],
     erasePerson: () => [mine.admin, { userId: mine.editor.id }],
     deleteComment: () => [mine.client, { versionId: mine.current, commentId: mine.comment }],
+    detachReference: () => [mine.client, { versionId: mine.current, referenceId: mine.reference }],
     editComment: () => [
       mine.client,
       { versionId: mine.current, commentId: mine.comment, text: 'Else', mentions: [mine.editor.id] },
@@ -373,7 +385,7 @@ describe('ids of another organisation', () => {
     reopenComment: () => [mine.client, { versionId: mine.current, commentId: mine.comment }],
     resolveComment: () => [mine.client, { versionId: mine.current, commentId: mine.comment }],
     restoreAnnotation: () => [mine.client, { versionId: mine.current, annotationId: mine.annotation }],
-    retryTranscode: () => [mine.admin, { versionId: mine.current }],
+    retryTranscode: () => [mine.admin, { versionId: mine.current, referenceId: mine.reference }],
     revertToVersion: () => [mine.editor, { versionId: mine.locked }],
     terminateSession: () => [mine.admin, { sessionId: mine.session }],
     unassignStage: () => [mine.admin, { stageId: mine.plan.stages['edit'], userId: mine.editor.id }],
@@ -393,6 +405,7 @@ describe('ids of another organisation', () => {
       parentId: theirs.comment,
       annotationId: theirs.annotation,
       decisionId: theirs.decision,
+      referenceId: theirs.reference,
       uploadId: theirs.uploadId,
       sessionId: theirs.session,
     })[field]!;
@@ -402,6 +415,7 @@ describe('ids of another organisation', () => {
     parentId: 'COMMENT_NOT_FOUND',
     annotationId: 'ANNOTATION_NOT_FOUND',
     decisionId: 'DECISION_NOT_FOUND',
+    referenceId: 'REFERENCE_NOT_FOUND',
     uploadId: 'UPLOAD_NOT_FOUND',
   };
   const cases = Object.entries(mutations).flatMap(([name, field]) =>

@@ -500,6 +500,18 @@ export const transcoded = (person: Person, versionId: string, status: 'READY' | 
     120_000,
   );
 
+/** Until the copies of each reference beside the version are there, or could not be made. */
+export const referenceTranscoded = (person: Person, versionId: string): Promise<unknown> =>
+  eventually(
+    () =>
+      person.read<{ version: { references: { media: { status: string } }[] } }>(
+        'query ($id: ID!) { version(id: $id) { references { media { status } } } }',
+        { id: versionId },
+      ),
+    ({ version: { references } }) => references.every(({ media }) => media.status !== 'PROCESSING'),
+    120_000,
+  );
+
 export const stateOf = (person: Person, stageId: string, state: string): Promise<unknown> =>
   eventually(
     () => person.read<{ stage: { state: string } }>('query ($id: ID!) { stage(id: $id) { state } }', { id: stageId }),

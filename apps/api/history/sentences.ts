@@ -58,6 +58,8 @@ const SENTENCES: { readonly [T in EventType]: (data: DataOf<T>, knows: Knows) =>
   AnnotationAdded: ({ shape, range }) => `drew a ${words(shape.kind)}${frames(range)}`,
   AnnotationRemoved: () => 'removed a drawing',
   AnnotationRestored: () => 'brought a drawing back',
+  ReferenceAttached: ({ filename, note }) => `attached the reference ${quote(filename)}${because(note)}`,
+  ReferenceDetached: () => 'took a reference away',
   DecisionRecorded: ({ verdict, text, supersedes }) =>
     `decided ${words(verdict)}${supersedes ? ', in place of an earlier decision' : ''}${because(text)}`,
   DecisionWithdrawn: ({ reason }) => `took the decision back${because(reason)}`,

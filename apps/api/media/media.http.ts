@@ -10,7 +10,14 @@ import {
   type BlobStore,
   type Offload,
 } from '#libs/media/index.js';
-import { VersionMediaRow, VersionRow, type MediaFile } from '#libs/read-models/index.js';
+import {
+  ReferenceRow,
+  VersionMediaRow,
+  VersionRow,
+  type MediaFile,
+  type TranscodedMedia,
+  type UploadedMedia,
+} from '#libs/read-models/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
 import type { Access } from '../platform/access.js';
 import type { ReadStore } from '../platform/read-store.js';
@@ -35,6 +42,16 @@ interface Opened {
 /** A version can be withdrawn: what a token opens is looked up again after this long, milliseconds. */
 const FRESH_MS = 1000;
 
+/** What the hash opens: the original, or the review copies when it is their manifest's; null when it is neither. */
+function filesOf(hash: string, original: UploadedMedia, media: TranscodedMedia | null): Opened['files'] | null {
+  if (hash === original.blobHash) {
+    const { mime, blobSize, filename: download } = original;
+    return new Map([[ORIGINAL, { hash, mime, size: Number(blobSize), download }]]);
+  }
+  if (media?.status !== 'READY' || media.manifestHash !== hash) return null;
+  return new Map(media.files.map((file) => [file.name, file]));
+}
+
 /**
  * `GET /media/<token>/<name>`: the token names version and manifest, is signed and short-lived, and works only while
  * its session lives and its person sees the project; it opens the one file it is for. Playlists are served with such tokens for what
@@ -44,22 +61,30 @@ export function mediaRoute({ key, blobs, store, access, secrets, offload }: Medi
   const playlists = new Playlists(blobs, key);
   const opened = new LruMap<string, { at: number; value: Opened | null }>(500);
 
+  /** The files of a reference that lies beside the version, as long as it does. */
+  async function besideVersion(versionId: string, hash: string): Promise<Opened['files'] | null> {
+    const references = await store.manager
+      .getRepository(ReferenceRow)
+      .find({ where: { versionId, detached: false }, relations: { media: true } });
+    for (const reference of references) {
+      const files = filesOf(hash, reference, reference.media ?? null);
+      if (files) return files;
+    }
+    return null;
+  }
+
   async function open(versionId: string, hash: string): Promise<Opened | null> {
     const cacheKey = `${versionId} ${hash}`;
     const cached = opened.get(cacheKey);
     if (cached && Date.now() - cached.at < FRESH_MS) return cached.value;
-    const version = await store.manager.getRepository(VersionRow).findOneBy({ id: versionId });
+    const { manager } = store;
+    const version = await manager.getRepository(VersionRow).findOneBy({ id: versionId });
     let value: Opened | null = null;
     if (version && version.number !== null && version.status !== 'WITHDRAWN') {
       const { projectId, organisationId } = version;
-      if (hash === version.blobHash) {
-        const file = { hash, mime: version.mime, size: Number(version.blobSize), download: version.filename };
-        value = { projectId, organisationId, files: new Map([[ORIGINAL, file]]) };
-      } else {
-        const media = await store.manager.getRepository(VersionMediaRow).findOneBy({ versionId });
-        if (media?.status === 'READY' && media.manifestHash === hash)
-          value = { projectId, organisationId, files: new Map(media.files.map((f) => [f.name, f])) };
-      }
+      const files = filesOf(hash, version, await manager.getRepository(VersionMediaRow).findOneBy({ versionId }));
+      const found = files ?? (await besideVersion(versionId, hash));
+      value = found && { projectId, organisationId, files: found };
     }
     opened.set(cacheKey, { at: Date.now(), value });
     return value;

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { can } from '#libs/domain/index.js';
 import { scopeOf, signPath } from '#libs/media/index.js';
-import type { VersionMediaRow, VersionRow } from '#libs/read-models/index.js';
+import type { TranscodedMedia, VersionRow } from '#libs/read-models/index.js';
 import type { Config } from '#libs/runtime/index.js';
 import type { RequestContext } from '../platform/context.js';
 import { CONFIG } from '../platform/tokens.js';
@@ -9,20 +9,21 @@ import { CONFIG } from '../platform/tokens.js';
 /** Name under which a token for the original opens it. */
 export const ORIGINAL = 'original';
 
-/** Signed, short-lived addresses of a version's files. */
+/** Signed, short-lived addresses of the files of a version and of what lies beside it. */
 @Injectable()
 export class MediaUrls {
   constructor(@Inject(CONFIG) private readonly config: Config) {}
 
-  file(context: RequestContext, version: VersionRow, media: VersionMediaRow | null, role: string): string | null {
+  file(context: RequestContext, version: VersionRow, media: TranscodedMedia | null, role: string): string | null {
     const file = media?.status === 'READY' ? media.files.find((f) => f.role === role) : undefined;
     if (!file || !media?.manifestHash || version.status === 'WITHDRAWN') return null;
     return this.#url(context, version, media.manifestHash, file.name);
   }
 
-  original(context: RequestContext, version: VersionRow): string | null {
+  /** `hash` names the original: the version's own, or that of a reference beside it. */
+  original(context: RequestContext, version: VersionRow, hash = version.blobHash): string | null {
     if (!context.viewer || !can(context.viewer.role, 'version.download') || version.status === 'WITHDRAWN') return null;
-    return this.#url(context, version, version.blobHash, ORIGINAL);
+    return this.#url(context, version, hash, ORIGINAL);
   }
 
   #url(context: RequestContext, version: VersionRow, hash: string, name: string): string | null {

@@ -22,11 +22,15 @@ import {
   AnnotationRow,
   CommentRow,
   DecisionRow,
+  ReferenceMediaRow,
+  ReferenceRow,
   StageRow,
   UserRow,
   VersionMediaRow,
   VersionRow,
   VersionStackRow,
+  type TranscodedMedia,
+  type UploadedMedia,
 } from '#libs/read-models/index.js';
 import { User } from '../identity/types.js';
 import { Access, visible } from '../platform/access.js';
@@ -47,6 +51,7 @@ import {
   AnnotationInput,
   AnnotationPayload,
   AnnotationRefInput,
+  AttachReferenceInput,
   Comment,
   CommentConnection,
   CommentPayload,
@@ -57,6 +62,9 @@ import {
   FrameRange,
   Media,
   RecordDecisionInput,
+  Reference,
+  ReferencePayload,
+  ReferenceRefInput,
   RetryTranscodeInput,
   RevertToVersionInput,
   Upload,
@@ -116,6 +124,41 @@ async function rangeOf(
   return { in: row.rangeIn, out: row.rangeOut, timecodeIn: text(row.rangeIn), timecodeOut: text(row.rangeOut) };
 }
 
+/** Where the files of some media are. */
+interface FileUrls {
+  /** Of the review copy in that role; null while there is none. */
+  file(role: string): string | null;
+  original(): string | null;
+}
+
+/** What was uploaded, with its review copies. */
+const toMedia = (of: UploadedMedia, copies: TranscodedMedia | null, url: FileUrls): Media => ({
+  status: copies?.status ?? 'PROCESSING',
+  kind: of.mediaKind,
+  mime: of.mime,
+  container: of.container,
+  durationFrames: of.durationFrames,
+  durationSeconds: of.durationSeconds,
+  rate: of.rateNum !== null && of.rateDen !== null ? { num: of.rateNum, den: of.rateDen } : null,
+  startTimecode: of.startTimecode,
+  dropFrame: of.dropFrame,
+  width: of.width,
+  height: of.height,
+  videoCodec: of.videoCodec,
+  audioTracks: of.audioTracks,
+  sizeBytes: of.blobSize,
+  hash: of.blobHash,
+  failure:
+    copies?.status === 'FAILED'
+      ? { code: copies.failureCode ?? 'TRANSCODE_FAILED', reason: copies.failureReason ?? '' }
+      : null,
+  posterUrl: url.file('POSTER'),
+  hlsUrl: url.file('HLS_MASTER'),
+  proxyUrl: url.file('PROXY'),
+  spritesVttUrl: url.file('SPRITES_VTT'),
+  originalUrl: url.original(),
+});
+
 @Resolver(() => Stage)
 export class StageStackResolver {
   @ResolveField(() => VersionStack)
@@ -172,34 +215,22 @@ export class VersionResolver {
   @ResolveField(() => Media)
   async media(@Parent() version: VersionRow, @Context() context: RequestContext): Promise<Media> {
     const [media = null] = await context.read.manyBy(VersionMediaRow, 'versionId', { versionId: 'ASC' }, version.id);
-    const url = (role: string) => this.urls.file(context, version, media, role);
-    return {
-      status: media?.status ?? 'PROCESSING',
-      kind: version.mediaKind,
-      mime: version.mime,
-      container: version.container,
-      durationFrames: version.durationFrames,
-      durationSeconds: version.durationSeconds,
-      rate:
-        version.rateNum !== null && version.rateDen !== null ? { num: version.rateNum, den: version.rateDen } : null,
-      startTimecode: version.startTimecode,
-      dropFrame: version.dropFrame,
-      width: version.width,
-      height: version.height,
-      videoCodec: version.videoCodec,
-      audioTracks: version.audioTracks,
-      sizeBytes: version.blobSize,
-      hash: version.blobHash,
-      failure:
-        media?.status === 'FAILED'
-          ? { code: media.failureCode ?? 'TRANSCODE_FAILED', reason: media.failureReason ?? '' }
-          : null,
-      posterUrl: url('POSTER'),
-      hlsUrl: url('HLS_MASTER'),
-      proxyUrl: url('PROXY'),
-      spritesVttUrl: url('SPRITES_VTT'),
-      originalUrl: this.urls.original(context, version),
-    };
+    return toMedia(version, media, {
+      file: (role) => this.urls.file(context, version, media, role),
+      original: () => this.urls.original(context, version),
+    });
+  }
+
+  @ResolveField(() => [Reference], {
+    description: 'What lies beside it, in order; with `includeDetached` what lay too.',
+  })
+  async references(
+    @Parent() version: VersionRow,
+    @Args('includeDetached', { type: () => Boolean, defaultValue: false }) all: boolean,
+    @Context() { read }: RequestContext,
+  ): Promise<ReferenceRow[]> {
+    const references = await read.manyBy(ReferenceRow, 'versionId', { seq: 'ASC' }, version.id);
+    return all ? references : references.filter(({ detached }) => !detached);
   }
 
   @ResolveField(() => CommentConnection, { description: 'In order of creation; answers name their parent.' })
@@ -223,6 +254,27 @@ export class VersionResolver {
   ): Promise<DecisionRow[]> {
     const decisions = await read.manyBy(DecisionRow, 'versionId', { seq: 'ASC' }, version.id);
     return all ? decisions : decisions.filter((d) => d.standing);
+  }
+}
+
+@Resolver(() => Reference)
+export class ReferenceResolver {
+  constructor(private readonly urls: MediaUrls) {}
+
+  @ResolveField(() => User, { nullable: true })
+  attachedBy(@Parent() reference: ReferenceRow, @Context() { read }: RequestContext): Promise<UserRow | null> {
+    return read.byId(UserRow, reference.attachedBy);
+  }
+
+  @ResolveField(() => Media, { description: 'Without addresses once it was detached.' })
+  async media(@Parent() reference: ReferenceRow, @Context() context: RequestContext): Promise<Media> {
+    const { read } = context;
+    const [media = null] = await read.manyBy(ReferenceMediaRow, 'referenceId', { referenceId: 'ASC' }, reference.id);
+    const version = reference.detached ? null : await read.byId(VersionRow, reference.versionId);
+    return toMedia(reference, media, {
+      file: (role) => version && this.urls.file(context, version, media, role),
+      original: () => version && this.urls.original(context, version, reference.blobHash),
+    });
   }
 }
 
@@ -287,6 +339,17 @@ export class WithdrawVersionPayloadResolver {
   @ResolveField(() => VersionStack, { nullable: true })
   stack(@Parent() payload: WithdrawVersionPayload, @Context() { read }: RequestContext) {
     return read.byId(VersionStackRow, payload.stackId);
+  }
+}
+@Resolver(() => ReferencePayload)
+export class ReferencePayloadResolver {
+  @ResolveField(() => Reference, { nullable: true })
+  reference(@Parent() payload: ReferencePayload, @Context() { read }: RequestContext) {
+    return read.byId(ReferenceRow, payload.referenceId);
+  }
+  @ResolveField(() => Version, { nullable: true })
+  version(@Parent() payload: ReferencePayload, @Context() { read }: RequestContext) {
+    return versionById(read, payload.versionId);
   }
 }
 @Resolver(() => CommentPayload)
@@ -377,19 +440,9 @@ export class ReviewResolver {
       refusedPayload(await this.commands.refused(meta, 'AddVersion', target, refusal));
     const stage = await this.#uploadableStage(meta, context, stageId, 'AddVersion');
     if ('refused' in stage) return refusedPayload(stage);
-    const { userId, organisationId } = viewerOf(context);
-    const taken = await this.uploads.registry.consume(uploadId, { organisationId, userId });
-    if (!taken.ok) return refuseWith(refuse(taken.error.code, taken.error.message, { path: ['uploadId'] }));
-    const { blob, media, filename } = taken.value;
-    if (!blob || !media)
-      return refuseWith(refuse('UPLOAD_NOT_READY', 'The upload is not finished.', { path: ['uploadId'] }));
-    return this.#add(meta, context, stage, {
-      filename,
-      blob,
-      media: toMediaFacts(media),
-      note: input.note,
-      revertsTo: null,
-    });
+    const taken = await this.#consume(context, uploadId);
+    if ('refused' in taken) return refuseWith(taken);
+    return this.#add(meta, context, stage, { ...taken, note: input.note, revertsTo: null });
   }
 
   @Mutation(() => VersionPayload, { description: 'A new version with the media of an older one.' })
@@ -463,13 +516,49 @@ export class ReviewResolver {
     return { ...(await this.commands.written(context, result.position)), versionId, stackId: version.stackId };
   }
 
+  @Mutation(() => ReferencePayload, {
+    description: 'A finished upload lies beside the version and shows what is meant: the look, a plan, another cut.',
+  })
+  async attachReference(@Args('input') input: AttachReferenceInput, @Context() context: RequestContext) {
+    const meta = this.commands.meta(context, input);
+    const { versionId, uploadId, note } = input;
+    const version = await this.#version(meta, context, versionId, 'reference.attach', 'AttachReference');
+    if ('refused' in version) return refusedPayload(version);
+    const taken = await this.#consume(context, uploadId);
+    if ('refused' in taken)
+      return refusedPayload(await this.commands.refused(meta, 'AttachReference', `version-${versionId}`, taken));
+    const referenceId = this.commands.newId(meta, 'reference');
+    const outcome = await this.commands.send(meta, 'AttachReference', { versionId, referenceId, ...taken, note });
+    return { ...(await this.#answer(context, version, outcome)), referenceId, versionId };
+  }
+
+  @Mutation(() => ReferencePayload, { description: 'By who attached it, or who manages; history keeps it.' })
+  async detachReference(@Args('input') input: ReferenceRefInput, @Context() context: RequestContext) {
+    const meta = this.commands.meta(context, input);
+    const { versionId, referenceId } = input;
+    const version = await this.#version(meta, context, versionId, 'reference.attach', 'DetachReference');
+    if ('refused' in version) return refusedPayload(version);
+    const outcome = await this.commands.send(meta, 'DetachReference', { versionId, referenceId });
+    return { ...(await this.#answer(context, version, outcome)), referenceId, versionId };
+  }
+
   @Mutation(() => VersionPayload, { description: 'Transcodes again after a failure.' })
   async retryTranscode(@Args('input') input: RetryTranscodeInput, @Context() context: RequestContext) {
     const meta = this.commands.meta(context, input);
     const { versionId } = input;
+    const referenceId = input.referenceId ?? undefined;
     const version = await this.#version(meta, context, versionId, 'transcode.retry', 'RetryTranscode');
     if ('refused' in version) return refusedPayload(version);
-    const outcome = await this.commands.send(meta, 'RetryTranscode', { versionId });
+    if (referenceId !== undefined && !version.references.has(referenceId))
+      return refusedPayload(
+        await this.commands.refused(
+          meta,
+          'RetryTranscode',
+          `version-${versionId}`,
+          refuse('REFERENCE_NOT_FOUND', 'The version has no such reference.', { path: ['referenceId'] }),
+        ),
+      );
+    const outcome = await this.commands.send(meta, 'RetryTranscode', { versionId, referenceId });
     return this.commands.answer(context, outcome, { versionId });
   }
 
@@ -614,6 +703,19 @@ export class ReviewResolver {
     const outcome = await this.commands.send(meta, type, { versionId, annotationId });
     const commentId = version.annotations.get(annotationId)?.commentId;
     return { ...(await this.#answer(context, version, outcome)), annotationId, commentId };
+  }
+
+  /** A finished upload of the caller's, once: the same command may take it again. */
+  async #consume(
+    context: RequestContext,
+    uploadId: string,
+  ): Promise<{ filename: string; blob: BlobRef; media: MediaFacts } | Refusal> {
+    const { userId, organisationId } = viewerOf(context);
+    const taken = await this.uploads.registry.consume(uploadId, { organisationId, userId });
+    if (!taken.ok) return refuse(taken.error.code, taken.error.message, { path: ['uploadId'] });
+    const { blob, media, filename } = taken.value;
+    if (!blob || !media) return refuse('UPLOAD_NOT_READY', 'The upload is not finished.', { path: ['uploadId'] });
+    return { filename, blob, media: toMediaFacts(media) };
   }
 
   /** People of other organisations do not exist here, and are not named in what is read later. */

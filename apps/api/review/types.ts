@@ -82,6 +82,18 @@ export class Version extends Node {
 }
 export const VersionConnection = ConnectionOf(Version, 'Version');
 
+@ObjectType({
+  implements: () => Node,
+  description: 'A picture, film or sound beside a version that shows what is meant.',
+})
+export class Reference extends Node {
+  @Field(() => ID) versionId: string;
+  @Field() filename: string;
+  @Field() note: string;
+  @Field() attachedAt: Date;
+  @Field({ description: 'True once it was taken away; history keeps it.' }) detached: boolean;
+}
+
 @ObjectType({ implements: () => Node })
 export class Comment extends Node {
   @Field(() => ID) versionId: string;
@@ -197,6 +209,19 @@ export class WithdrawVersionInput extends CommandInput {
 @InputType()
 export class RetryTranscodeInput extends CommandInput {
   @Field(() => ID) versionId: string;
+  @Field(() => ID, { nullable: true, description: 'For the copies of a reference beside the version.' })
+  referenceId?: string | null;
+}
+@InputType()
+export class AttachReferenceInput extends CommandInput {
+  @Field(() => ID) versionId: string;
+  @Field(() => ID, { description: 'Last part of the upload’s URL.' }) uploadId: string;
+  @Field({ nullable: true, defaultValue: '' }) note: string;
+}
+@InputType()
+export class ReferenceRefInput extends CommandInput {
+  @Field(() => ID) versionId: string;
+  @Field(() => ID) referenceId: string;
 }
 @InputType()
 export class AddCommentInput extends CommandInput {
@@ -248,6 +273,11 @@ export class WithdrawDecisionInput extends RevisionedInput {
 
 @ObjectType()
 export class VersionPayload extends Payload {
+  versionId?: string;
+}
+@ObjectType()
+export class ReferencePayload extends Payload {
+  referenceId?: string;
   versionId?: string;
 }
 @ObjectType()

@@ -32,7 +32,7 @@ async function given(...written: Written[]): Promise<MemoryLog> {
 }
 const rows = async (sql: string): Promise<unknown[]> => (await pool.query<Record<string, unknown>>(sql)).rows;
 
-const { editor, client, colourist, ingest, edit, colour, v0, v1, v2, v3, c1, c2, a1, a2, d1, d2 } = CAST;
+const { editor, client, colourist, ingest, edit, colour, v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2 } = CAST;
 
 it('lays out the whole relay', async () => {
   const log = await given(...relay());
@@ -93,7 +93,7 @@ it('lays out the whole relay', async () => {
   expect(
     await rows(
       `SELECT id, number, status, note, outcome, closed_by, withdrawn_reason, uploaded_by, comment_count, annotation_count
-         FROM review_v1.version WHERE stack_id = '${edit}' ORDER BY number`,
+         FROM review_v2.version WHERE stack_id = '${edit}' ORDER BY number`,
     ),
   ).toEqual([
     {
@@ -134,10 +134,10 @@ it('lays out the whole relay', async () => {
     },
   ]);
   const revisions = (id: string) => log.events.filter(({ stream }) => stream === `version-${id}`).length - 1;
-  expect(await rows(`SELECT id, revision FROM review_v1.version ORDER BY id`)).toEqual(
+  expect(await rows(`SELECT id, revision FROM review_v2.version ORDER BY id`)).toEqual(
     [v0, v1, v2, v3].sort().map((id) => ({ id, revision: revisions(id) })),
   );
-  expect(await rows(`SELECT id, current_version_id FROM review_v1.version_stack ORDER BY id`)).toEqual(
+  expect(await rows(`SELECT id, current_version_id FROM review_v2.version_stack ORDER BY id`)).toEqual(
     [
       [ingest, v0],
       [edit, v2],
@@ -148,7 +148,7 @@ it('lays out the whole relay', async () => {
   );
   expect(
     await rows(
-      `SELECT version_id, status, frames, failure_code, jsonb_array_length(files) AS files FROM review_v1.version_media ORDER BY version_id`,
+      `SELECT version_id, status, frames, failure_code, jsonb_array_length(files) AS files FROM review_v2.version_media ORDER BY version_id`,
     ),
   ).toEqual(
     [v0, v1, v2, v3].sort().map((version_id) => ({
@@ -160,7 +160,30 @@ it('lays out the whole relay', async () => {
   );
   expect(
     await rows(
-      `SELECT id, author_id, text, range_in, parent_id, mentions, resolved, deleted, edited_at IS NOT NULL AS edited FROM review_v1.comment ORDER BY seq`,
+      `SELECT r.id, attached_by, filename, detached, status, failure_code FROM review_v2.reference r
+         JOIN review_v2.reference_media m ON m.reference_id = r.id ORDER BY seq`,
+    ),
+  ).toEqual([
+    {
+      id: r1,
+      attached_by: editor,
+      filename: 'look_reference.mov',
+      detached: true,
+      status: 'FAILED',
+      failure_code: 'TRANSCODE_FAILED',
+    },
+    {
+      id: r2,
+      attached_by: client,
+      filename: 'look_reference.mov',
+      detached: false,
+      status: 'READY',
+      failure_code: null,
+    },
+  ]);
+  expect(
+    await rows(
+      `SELECT id, author_id, text, range_in, parent_id, mentions, resolved, deleted, edited_at IS NOT NULL AS edited FROM review_v2.comment ORDER BY seq`,
     ),
   ).toEqual([
     {
@@ -186,11 +209,11 @@ it('lays out the whole relay', async () => {
       edited: false,
     },
   ]);
-  expect(await rows(`SELECT id, removed, shape->>'kind' AS kind FROM review_v1.annotation ORDER BY seq`)).toEqual([
+  expect(await rows(`SELECT id, removed, shape->>'kind' AS kind FROM review_v2.annotation ORDER BY seq`)).toEqual([
     { id: a1, removed: false, kind: 'ARROW' },
     { id: a2, removed: true, kind: 'ARROW' },
   ]);
-  expect(await rows(`SELECT id, verdict, standing, withdrawn FROM review_v1.decision ORDER BY id`)).toEqual([
+  expect(await rows(`SELECT id, verdict, standing, withdrawn FROM review_v2.decision ORDER BY id`)).toEqual([
     { id: d1, verdict: 'CHANGES_REQUESTED', standing: true, withdrawn: false },
     { id: d2, verdict: 'APPROVED', standing: true, withdrawn: false },
   ]);
@@ -239,7 +262,7 @@ it('shows no version before it joins its stack, and loses nothing that happened 
   const deliverable = happened('DeliverableCreated');
   const comment = happened('CommentAdded');
   await given(happened('ProjectCreated'), deliverable, happened('VersionOpened'), comment);
-  const visible = `SELECT number, comment_count, revision FROM review_v1.version WHERE number IS NOT NULL`;
+  const visible = `SELECT number, comment_count, revision FROM review_v2.version WHERE number IS NOT NULL`;
   expect(await rows(visible)).toEqual([]);
   await database.drop();
   await pool.end();
@@ -287,7 +310,7 @@ it('keeps one standing decision per reviewer and the history of the others', asy
     happened('DecisionRecorded', { decisionId: second, supersedes: first, verdict: 'APPROVED' }),
     happened('DecisionWithdrawn', { decisionId: second }),
   );
-  expect(await rows(`SELECT id, standing, withdrawn, withdrawn_reason FROM review_v1.decision ORDER BY seq`)).toEqual([
+  expect(await rows(`SELECT id, standing, withdrawn, withdrawn_reason FROM review_v2.decision ORDER BY seq`)).toEqual([
     { id: first, standing: false, withdrawn: false, withdrawn_reason: null },
     { id: second, standing: false, withdrawn: true, withdrawn_reason: 'Clicked by accident' },
   ]);

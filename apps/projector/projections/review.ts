@@ -2,7 +2,11 @@ import {
   AnnotationRow,
   CommentRow,
   DecisionRow,
+  ReferenceMediaRow,
+  ReferenceRow,
   review as model,
+  type Row,
+  type TranscodedMedia,
   VersionMediaRow,
   VersionRow,
   VersionStackRow,
@@ -17,7 +21,7 @@ const REMOVE_ANNOTATIONS = `
   UPDATE $schema.version AS v SET annotation_count = v.annotation_count - counted.n FROM counted WHERE v.id = counted.version_id`;
 
 /** Columns of what was uploaded; its opening and its joining the stack carry the same. */
-const uploaded = (data: EventOf<'VersionOpened'>['data']) => ({
+const uploaded = (data: EventOf<'VersionOpened' | 'ReferenceAttached'>['data']) => ({
   filename: data.filename,
   note: data.note,
   blobHash: data.blob.hash,
@@ -35,7 +39,18 @@ const uploaded = (data: EventOf<'VersionOpened'>['data']) => ({
   height: data.media.height,
   videoCodec: data.media.videoCodec,
   audioTracks: data.media.audioTracks,
-  revertsTo: data.revertsTo,
+});
+
+/** Columns of review copies that are yet to be made. */
+const processing = (updatedAt: string) => ({
+  status: 'PROCESSING' as const,
+  manifestHash: null,
+  manifestSize: null,
+  frames: null,
+  files: [],
+  failureCode: null,
+  failureReason: null,
+  updatedAt,
 });
 
 export const review: Projection = {
@@ -57,6 +72,15 @@ export const review: Projection = {
       const waiting = deleted.length > 0 ? settled(commentId) : undefined;
       return waiting ? waiting.then(apply) : apply();
     };
+
+    /** The copies of a version, or of a reference beside it. */
+    const copies = (
+      { versionId, referenceId }: { versionId: string; referenceId?: string },
+      columns: Partial<Row<TranscodedMedia>>,
+    ): void =>
+      referenceId === undefined
+        ? bulk.update<VersionMediaRow>(VersionMediaRow, { versionId }, columns)
+        : bulk.update<ReferenceMediaRow>(ReferenceMediaRow, { referenceId }, columns);
 
     return {
       on: {
@@ -104,6 +128,7 @@ export const review: Projection = {
             number: null,
             status: 'CURRENT',
             ...uploaded(data),
+            revertsTo: data.revertsTo,
             uploadedBy: metadata.actor.userId,
             uploadedAt: metadata.at,
             outcome: 'PENDING',
@@ -114,17 +139,7 @@ export const review: Projection = {
             revision,
             position: String(position),
           });
-          bulk.insert(VersionMediaRow, {
-            versionId: data.versionId,
-            status: 'PROCESSING',
-            manifestHash: null,
-            manifestSize: null,
-            frames: null,
-            files: [],
-            failureCode: null,
-            failureReason: null,
-            updatedAt: metadata.at,
-          });
+          bulk.insert(VersionMediaRow, { versionId: data.versionId, ...processing(metadata.at) });
         },
         VersionClosed: ({ data, revision }) =>
           bulk.update(
@@ -244,43 +259,47 @@ export const review: Projection = {
         VersionOutcomeChanged: ({ data, revision }) =>
           bulk.update(VersionRow, { id: data.versionId }, { outcome: data.to, revision }),
 
+        ReferenceAttached: ({ data, metadata, revision }) => {
+          bulk.insert(ReferenceRow, {
+            id: data.referenceId,
+            versionId: data.versionId,
+            stackId: data.stackId,
+            projectId: data.projectId,
+            organisationId: data.organisationId,
+            ...uploaded(data),
+            attachedBy: metadata.actor.userId,
+            attachedAt: metadata.at,
+            detached: false,
+            seq: revision,
+          });
+          bulk.insert(ReferenceMediaRow, { referenceId: data.referenceId, ...processing(metadata.at) });
+          bulk.update(VersionRow, { id: data.versionId }, { revision });
+        },
+        ReferenceDetached: ({ data, revision }) => {
+          bulk.update(ReferenceRow, { id: data.referenceId }, { detached: true });
+          bulk.update(VersionRow, { id: data.versionId }, { revision });
+        },
+
         TranscodeCompleted: ({ data, metadata }) =>
-          bulk.update(
-            VersionMediaRow,
-            { versionId: data.versionId },
-            {
-              status: 'READY',
-              manifestHash: data.manifest.hash,
-              manifestSize: String(data.manifest.size),
-              frames: data.frames,
-              files: data.files,
-              failureCode: null,
-              failureReason: null,
-              updatedAt: metadata.at,
-            },
-          ),
+          copies(data, {
+            status: 'READY',
+            manifestHash: data.manifest.hash,
+            manifestSize: String(data.manifest.size),
+            frames: data.frames,
+            files: data.files,
+            failureCode: null,
+            failureReason: null,
+            updatedAt: metadata.at,
+          }),
         TranscodeFailed: ({ data, metadata }) =>
-          bulk.update(
-            VersionMediaRow,
-            { versionId: data.versionId },
-            {
-              status: 'FAILED',
-              failureCode: data.code,
-              failureReason: data.reason,
-              updatedAt: metadata.at,
-            },
-          ),
+          copies(data, {
+            status: 'FAILED',
+            failureCode: data.code,
+            failureReason: data.reason,
+            updatedAt: metadata.at,
+          }),
         TranscodeRetried: ({ data, metadata }) =>
-          bulk.update(
-            VersionMediaRow,
-            { versionId: data.versionId },
-            {
-              status: 'PROCESSING',
-              failureCode: null,
-              failureReason: null,
-              updatedAt: metadata.at,
-            },
-          ),
+          copies(data, { status: 'PROCESSING', failureCode: null, failureReason: null, updatedAt: metadata.at }),
       },
       end: removeTheirAnnotations,
     };

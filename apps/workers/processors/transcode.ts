@@ -30,14 +30,15 @@ const TRANSIENT: readonly MediaError['code'][] = ['FFMPEG_MISSING', 'MEDIA_CANCE
 const MAX_REASON = 5000;
 
 /**
- * Makes the review copies of a version and puts the result in the log. May run twice: outputs are content-addressed
+ * Makes the review copies of a version, or of a reference beside it, and puts the result in the log. May run twice: outputs are content-addressed
  * and the result's command id follows from the job's event, so twice is as good as once.
  */
 export async function transcode(context: JobContext<TranscodeJob>, tools: TranscodeTools): Promise<void> {
   const { data, signal } = context;
   const { executor, blobs, jobs, logger } = tools;
-  const { versionId, stackId, projectId, organisationId, source } = data;
-  const ref = { versionId, stackId, projectId, source };
+  const { versionId, referenceId, stackId, projectId, organisationId, source } = data;
+  const ref = { versionId, referenceId, stackId, projectId, source };
+  const mediaId = referenceId ?? versionId;
   const meta = (name: string): CommandMeta => ({
     commandId: deriveCommandId(data.eventId, name),
     minted: true,
@@ -48,18 +49,18 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
     causationId: data.eventId,
   });
   const report = (fraction: number, more: { fps?: number; frame?: number } = {}) =>
-    jobs.publishProgress(progressTopic(versionId), { fraction, ...more });
+    jobs.publishProgress(progressTopic(mediaId), { fraction, ...more });
 
   const fail = async ({ code, message, reason }: MediaError): Promise<void> => {
     if (TRANSIENT.includes(code)) throw new Error(`${code}: ${reason ?? message}`);
-    const outcome = await executor.execute(versionMediaDecider, versionId, {
+    const outcome = await executor.execute(versionMediaDecider, mediaId, {
       type: 'FailTranscode',
       data: { ...ref, code, reason: (reason ?? message).slice(0, MAX_REASON) },
       meta: meta('transcode failed'),
     });
     if (!outcome.ok) throw new Error(`The result was refused: ${outcome.refusal.code}`);
     report(1);
-    logger.warn({ versionId, code, reason }, 'transcode failed');
+    logger.warn({ versionId, referenceId, code, reason }, 'transcode failed');
   };
 
   const scratch = await mkdtemp(join(tools.workDir, 'transcode-'));
@@ -79,7 +80,7 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
     });
     if (!made.ok) return await fail(made.error);
     const { manifest, ref: stored } = await storeReviewSet(blobs, organisationId, made.value);
-    const outcome = await executor.execute(versionMediaDecider, versionId, {
+    const outcome = await executor.execute(versionMediaDecider, mediaId, {
       type: 'CompleteTranscode',
       data: {
         ...ref,

@@ -1,34 +1,36 @@
-import { transcodeJob, TRANSCODE_QUEUE } from '#libs/application/index.js';
+import { transcodeJob, TRANSCODE_QUEUE, type TranscodeJob } from '#libs/application/index.js';
 import { jobIdOf } from '#libs/jobs/index.js';
 import type { Reaction } from '../reaction.js';
 
-/** Every uploaded version gets review copies; so does one whose transcode somebody asks for again. */
+/** Every uploaded version and every reference gets review copies; so does what somebody asks for again. */
 export const transcodeUploads: Reaction = {
   name: 'transcode-uploads',
   categories: ['version', 'versionStack', 'versionMedia'],
   async react(event, { jobs }) {
-    const queue = jobs.queue(TRANSCODE_QUEUE, transcodeJob);
-    if (event.type === 'VersionUploaded') {
-      const { organisationId, projectId, stackId, versionId, blob } = event.data;
-      await queue.add(jobIdOf(event.id, TRANSCODE_QUEUE), {
-        organisationId,
-        projectId,
-        stackId,
-        versionId,
-        source: blob,
-        eventId: event.id,
-      });
+    let source: TranscodeJob['source'];
+    let referenceId: string | undefined;
+    switch (event.type) {
+      case 'VersionUploaded':
+        source = event.data.blob;
+        break;
+      case 'ReferenceAttached':
+        ({ blob: source, referenceId } = event.data);
+        break;
+      case 'TranscodeRetried':
+        ({ source, referenceId } = event.data);
+        break;
+      default:
+        return;
     }
-    if (event.type === 'TranscodeRetried') {
-      const { organisationId, projectId, stackId, versionId, source } = event.data;
-      await queue.add(jobIdOf(event.id, TRANSCODE_QUEUE), {
-        organisationId,
-        projectId,
-        stackId,
-        versionId,
-        source,
-        eventId: event.id,
-      });
-    }
+    const { organisationId, projectId, stackId, versionId } = event.data;
+    await jobs.queue(TRANSCODE_QUEUE, transcodeJob).add(jobIdOf(event.id, TRANSCODE_QUEUE), {
+      organisationId,
+      projectId,
+      stackId,
+      versionId,
+      referenceId,
+      source,
+      eventId: event.id,
+    });
   },
 };

@@ -42,6 +42,10 @@ export const PERMISSIONS = {
   'annotation.add': PERSONS,
   /** Remove and restore what others drew. */
   'annotation.moderate': ['ADMINISTRATOR'],
+  /** Lay a picture or film beside a version that shows what is meant. */
+  'reference.attach': PERSONS,
+  /** Take away what others attached. */
+  'reference.moderate': MANAGERS,
   'decision.record': DECIDERS,
   'transcode.record': SYSTEM,
   'transcode.retry': [...MAKERS, ...SYSTEM],

@@ -1,5 +1,5 @@
 /**
- * One version: its comments, annotations and decisions, and the lock. Stream `version-<versionId>`.
+ * One version: its comments, annotations, references and decisions, and the lock. Stream `version-<versionId>`.
  *
  * After `VersionClosed` nothing is accepted but resolving and reopening feedback, so locking needs no look at the
  * stack.
@@ -12,6 +12,7 @@ import {
   DecisionWithdrawn,
   id,
   isRefusal,
+  ReferenceAttached,
   VersionClosed,
   VersionOpened,
   type ApprovalPolicy,
@@ -48,6 +49,14 @@ export const commands = {
    * opens only when all that ever closed it are among them, so that a late reopening can't undo a newer upload.
    */
   ReopenVersion: z.object({ versionId: id, withdrawn: z.array(id).min(1) }),
+  /** `referenceId` is a new id; the bytes are in the organisation's blobs already. */
+  AttachReference: ReferenceAttached.schema.omit({
+    organisationId: true,
+    projectId: true,
+    stackId: true,
+    attachedBy: true,
+  }),
+  DetachReference: z.object({ versionId: id, referenceId: id }),
   /** The words may be empty when there is an annotation. */
   AddComment: CommentAdded.schema
     .pick({ versionId: true, commentId: true, parentId: true, text: true, range: true, mentions: true })
@@ -85,6 +94,11 @@ export interface Annotation {
   readonly authorId: string;
   readonly removed: boolean;
 }
+/** What was laid beside the version. */
+export interface Reference {
+  readonly attachedBy: string;
+  readonly detached: boolean;
+}
 export interface Decision {
   readonly decisionId: string;
   readonly reviewerId: string;
@@ -93,7 +107,7 @@ export interface Decision {
 }
 
 /**
- * Immutable; comments, annotations and decisions by id live in {@link PersistentMap}s, so folding one event takes
+ * Immutable; comments, annotations, references and decisions by id live in {@link PersistentMap}s, so folding one event takes
  * constant time however many there are, and an older state stays readable after newer ones were made from it.
  */
 export type VersionState = {
@@ -111,6 +125,7 @@ export type VersionState = {
   readonly closed: { readonly reason: 'SUPERSEDED' | 'WITHDRAWN'; readonly by: readonly string[] } | null;
   readonly comments: PersistentMap<string, Comment>;
   readonly annotations: PersistentMap<string, Annotation>;
+  readonly references: PersistentMap<string, Reference>;
   /** Every decision ever made, by id. */
   readonly decisions: PersistentMap<string, Decision & { readonly withdrawn: boolean }>;
   /** The one that stands, by reviewer. */
@@ -324,6 +339,35 @@ function withOutcome(state: Existing, event: VersionEvent): VersionEvent[] {
   return [event, { type: 'VersionOutcomeChanged', data: { ...refOf(state), deliverableId, from, to } }];
 }
 
+/** References that may lie beside one version at a time. */
+export const MAX_REFERENCES = 20;
+
+function attachReference(state: Existing, data: Data<'AttachReference'>, attachedBy: string): Result {
+  const { referenceId, filename, blob, media, note } = data;
+  if (state.references.has(referenceId)) return taken('reference', ['referenceId']);
+  const attached = state.references.entries().filter(([, { detached }]) => !detached).length;
+  if (attached >= MAX_REFERENCES) {
+    return refused('TOO_MANY_REFERENCES', `${MAX_REFERENCES} references lie beside this version already.`, {
+      details: { limit: MAX_REFERENCES },
+    });
+  }
+  return [
+    { type: 'ReferenceAttached', data: { ...refOf(state), referenceId, attachedBy, filename, blob, media, note } },
+  ];
+}
+
+function detachReference(state: Existing, { referenceId }: Data<'DetachReference'>, { actor }: CommandMeta): Result {
+  const reference = state.references.get(referenceId);
+  if (!reference) {
+    return refused('REFERENCE_NOT_FOUND', 'The version has no such reference.', { path: ['referenceId'] });
+  }
+  if (reference.attachedBy !== actor.userId && !can(actor.role, 'reference.moderate')) {
+    return refused('NOT_AUTHOR', 'Only who attached it, a producer or an administrator can take a reference away.');
+  }
+  if (reference.detached) return [];
+  return [{ type: 'ReferenceDetached', data: { ...refOf(state), referenceId } }];
+}
+
 function recordDecision(
   state: Existing,
   { decisionId, verdict, text }: Data<'RecordDecision'>,
@@ -389,6 +433,10 @@ function decide(command: VersionCommand, state: VersionState): Result {
     case 'RemoveAnnotation':
     case 'RestoreAnnotation':
       return switchAnnotation(state, command, meta);
+    case 'AttachReference':
+      return userId === null ? actorRequired() : attachReference(state, command.data, userId);
+    case 'DetachReference':
+      return detachReference(state, command.data, meta);
     case 'RecordDecision':
       return userId === null ? actorRequired() : recordDecision(state, command.data, userId, role);
     case 'WithdrawDecision':
@@ -411,6 +459,7 @@ function evolve(state: VersionState, event: VersionEvent): VersionState {
       closed: null,
       comments: new PersistentMap(),
       annotations: new PersistentMap(),
+      references: new PersistentMap(),
       decisions: new PersistentMap(),
       standing: new Map(),
       outcome: 'PENDING',
@@ -445,6 +494,16 @@ function evolve(state: VersionState, event: VersionEvent): VersionState {
       return withAnnotation(state, event.data.annotationId, true);
     case 'AnnotationRestored':
       return withAnnotation(state, event.data.annotationId, false);
+    case 'ReferenceAttached': {
+      const { referenceId, attachedBy } = event.data;
+      return { ...state, references: state.references.set(referenceId, { attachedBy, detached: false }) };
+    }
+    case 'ReferenceDetached': {
+      const { referenceId } = event.data;
+      const reference = state.references.get(referenceId);
+      if (!reference) return state;
+      return { ...state, references: state.references.set(referenceId, { ...reference, detached: true }) };
+    }
     case 'DecisionRecorded': {
       const { decisionId, reviewerId, reviewerRole, verdict } = event.data;
       const decision: Decision = { decisionId, reviewerId, reviewerRole, verdict };
@@ -483,7 +542,7 @@ function withAnnotation(state: Existing, annotationId: string, removed: boolean)
 export const versionDecider: Decider<VersionState, VersionCommand, VersionEvent> = {
   category: 'version',
   initialState: null,
-  snapshot: snapshots(1),
+  snapshot: snapshots(2),
   decide,
   evolve,
 };

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import {
+  ReferenceAttached,
   VersionOpened,
   versionEvents,
   type Actor,
@@ -11,12 +12,13 @@ import {
 } from '#libs/events/catalogue/index.js';
 import type { CommandInput } from '../index.js';
 import { command, fold, given, OTHER_ORGANISATION, people, play, system, uuid } from '../testing.js';
-import { outcomeOf, versionDecider, type VersionCommand, type VersionState } from './version.js';
+import { MAX_REFERENCES, outcomeOf, versionDecider, type VersionCommand, type VersionState } from './version.js';
 
 const { administrator, producer, artist, reviewer, client, otherClient } = people;
 const [versionId, newer, newest] = [uuid(0x21), uuid(0x22), uuid(0x23)];
 const [c1, c2, c3] = [uuid(0x31), uuid(0x32), uuid(0x33)];
 const [a1, a2, a3] = [uuid(0x41), uuid(0x42), uuid(0x43)];
+const [r1, r2] = [uuid(0x61), uuid(0x62)];
 const [d1, d2, d3] = [uuid(0x51), uuid(0x52), uuid(0x53)];
 
 const still: MediaFacts = {
@@ -57,6 +59,11 @@ const decide = (
 ) => command('RecordDecision', { versionId, decisionId, verdict, text }, by);
 const takeBack = (decisionId: string, by: Actor = client) =>
   command('WithdrawDecision', { versionId, decisionId, reason: 'Clicked by accident' }, by);
+const attach = (referenceId: string, by: Actor = client) => {
+  const { filename, blob, media, note } = ReferenceAttached.example;
+  return command('AttachReference', { versionId, referenceId, filename, blob, media, note }, by);
+};
+const detach = (referenceId: string, by: Actor = client) => command('DetachReference', { versionId, referenceId }, by);
 const outcome = (from: Outcome, to: Outcome) => ({ type: 'VersionOutcomeChanged', data: { from, to } }) as const;
 const drawn = [opened, comment(c1, { annotations: [drawing(a1)] })];
 
@@ -79,6 +86,8 @@ describe('a version', () => {
       annotate(a2),
       undo(),
       redo(),
+      attach(r1),
+      detach(r1),
       decide(d1, 'APPROVED'),
       takeBack(d1),
     ];
@@ -498,6 +507,12 @@ describe('whatever is said about a version', () => {
         .tuple(fc.boolean(), annotationId, person)
         .map(([away, a, by]) => (away ? undo(a, by) : redo(a, by))),
     },
+    {
+      weight: 4,
+      arbitrary: fc
+        .tuple(fc.boolean(), fc.constantFrom(r1, r2), person)
+        .map(([away, r, by]) => (away ? detach(r, by) : attach(r, by))),
+    },
     { weight: 2, arbitrary: other.map(supersede) },
     { weight: 1, arbitrary: fc.constant(withdraw) },
     { weight: 6, arbitrary: fc.subarray([newer, newest], { minLength: 1 }).map((gone) => reopen(...gone)) },
@@ -514,6 +529,7 @@ describe('whatever is said about a version', () => {
       ...state,
       comments: new Map(state.comments.entries()),
       annotations: new Map(state.annotations.entries()),
+      references: new Map(state.references.entries()),
       decisions: new Map(state.decisions.entries()),
     };
 
@@ -599,5 +615,51 @@ describe('whatever is said about a version', () => {
     measure(2000);
     // A map copied per event would be ten times slower here; the slack is for a busy machine.
     expect(measure(20_000)).toBeLessThan(Math.max(5 * measure(2000), 20_000));
+  });
+});
+
+describe('a reference beside a version', () => {
+  it('is attached by a person and taken away by them or by who manages', () => {
+    given(versionDecider, [opened])
+      .when(attach(r1))
+      .then({
+        type: 'ReferenceAttached',
+        data: { versionId, referenceId: r1, attachedBy: client.userId, blob: ReferenceAttached.example.blob },
+      });
+    given(versionDecider, [opened]).when(attach(r1, system)).thenRefused('ACTOR_REQUIRED');
+    for (const by of [client, producer, administrator])
+      given(versionDecider, [opened, attach(r1)])
+        .when(detach(r1, by))
+        .then({ type: 'ReferenceDetached', data: { versionId, referenceId: r1 } });
+    for (const by of [otherClient, reviewer, artist])
+      given(versionDecider, [opened, attach(r1)])
+        .when(detach(r1, by))
+        .thenRefused('NOT_AUTHOR');
+  });
+
+  it('has an id of its own for ever, and is taken away once', () => {
+    const gone = [opened, attach(r1), detach(r1)];
+    given(versionDecider, gone)
+      .when(attach(r1))
+      .thenRefused('ALREADY_EXISTS', { path: ['referenceId'] });
+    given(versionDecider, gone).when(detach(r1)).thenNothing();
+    given(versionDecider, gone)
+      .when(detach(r2))
+      .thenRefused('REFERENCE_NOT_FOUND', { path: ['referenceId'] });
+  });
+
+  it('is one of a few: what was taken away does not count', () => {
+    const many = Array.from({ length: MAX_REFERENCES }, (_, i) => attach(uuid(0x100 + i)));
+    given(versionDecider, [opened, ...many])
+      .when(attach(r1))
+      .thenRefused('TOO_MANY_REFERENCES', { details: { limit: MAX_REFERENCES } });
+    given(versionDecider, [opened, ...many, detach(uuid(0x100))])
+      .when(attach(r1))
+      .then({ type: 'ReferenceAttached' });
+  });
+
+  it('stays as it is once the version is locked', () => {
+    const locked = [opened, attach(r1), supersede(newer)];
+    for (const each of [attach(r2), detach(r1)]) given(versionDecider, locked).when(each).thenRefused('VERSION_LOCKED');
   });
 });

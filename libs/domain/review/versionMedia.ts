@@ -1,4 +1,7 @@
-/** What became of a version's media: review copies or a failure. Stream `versionMedia-<versionId>`. */
+/**
+ * What became of the media of a version, or of a reference beside it: review copies or a failure. Stream
+ * `versionMedia-<versionId>`, or `versionMedia-<referenceId>`.
+ */
 import { z } from 'zod';
 import {
   id,
@@ -14,12 +17,14 @@ export const commands = {
   /** The organisation comes from the envelope, here and in `FailTranscode`. */
   CompleteTranscode: TranscodeCompleted.schema.omit({ organisationId: true }),
   FailTranscode: TranscodeFailed.schema.omit({ organisationId: true }),
-  RetryTranscode: z.object({ versionId: id }),
+  RetryTranscode: z.object({ versionId: id, referenceId: id.optional() }),
 };
 export type VersionMediaCommand = CommandsOf<typeof commands>;
 
 export type VersionMediaState = {
   readonly versionId: string;
+  /** Absent when the media is the version's own. */
+  readonly referenceId?: string;
   readonly stackId: string;
   readonly projectId: string;
   readonly organisationId: string;
@@ -30,6 +35,12 @@ export type VersionMediaState = {
   /** ffmpeg's words when it failed. */
   readonly failure: { readonly code: string; readonly reason: string } | null;
 } | null;
+
+/** Whose media it is, and which bytes. */
+const mediaOf = (of: NonNullable<VersionMediaState> | VersionMediaEvent['data']) => {
+  const { versionId, referenceId, stackId, projectId, organisationId, source } = of;
+  return { versionId, ...(referenceId && { referenceId }), stackId, projectId, organisationId, source };
+};
 
 /**
  * The stream begins with the first result, whichever it is. Jobs may run twice, so results are taken as they come: the
@@ -54,14 +65,12 @@ export const versionMediaDecider: Decider<VersionMediaState, VersionMediaCommand
       }
       case 'RetryTranscode': {
         if (state?.status !== 'FAILED') return refused('NOTHING_TO_RETRY', 'No transcode of this version has failed.');
-        const { versionId, stackId, projectId, source } = state;
-        return [{ type: 'TranscodeRetried', data: { versionId, stackId, projectId, organisationId, source } }];
+        return [{ type: 'TranscodeRetried', data: mediaOf(state) }];
       }
     }
   },
   evolve(state, event) {
-    const { versionId, stackId, projectId, organisationId, source } = event.data;
-    const ref = { versionId, stackId, projectId, organisationId, source };
+    const ref = mediaOf(event.data);
     switch (event.type) {
       case 'TranscodeCompleted':
         return { ...ref, status: 'COMPLETED', manifest: event.data.manifest.hash, failure: null };

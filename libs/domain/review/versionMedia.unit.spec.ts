@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { TranscodeCompleted, TranscodeFailed } from '#libs/events/catalogue/index.js';
+import { EXAMPLE, TranscodeCompleted, TranscodeFailed } from '#libs/events/catalogue/index.js';
+import { streamIdOf } from '../index.js';
 import { command, given, OTHER_ORGANISATION, play, system } from '../testing.js';
 import { versionMediaDecider } from './versionMedia.js';
 
@@ -67,5 +68,21 @@ describe('the media of a version', () => {
         }
       }),
     );
+  });
+});
+
+describe('the media of a reference beside a version', () => {
+  const referenceId = EXAMPLE.reference;
+  const { organisationId: _organisation, ...example } = TranscodeFailed.example;
+  const broken = command('FailTranscode', { ...example, referenceId }, system);
+  const again = command('RetryTranscode', { versionId, referenceId });
+
+  it('has a stream of its own and says whose it is, also when it is tried again', () => {
+    expect(streamIdOf(broken)).toBe(referenceId);
+    expect(streamIdOf(again)).toBe(referenceId);
+    expect(streamIdOf(retry)).toBe(versionId);
+    given(versionMediaDecider, [broken])
+      .when(again)
+      .then({ type: 'TranscodeRetried', data: { versionId, referenceId, source: example.source } });
   });
 });

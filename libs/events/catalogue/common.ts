@@ -93,5 +93,6 @@ export const EXAMPLE = {
   comment: '19c0f2da-6c52-4d0a-a2ef-5b9d3f818108',
   annotation: '4e1b7c93-7b0f-4a6d-9e0e-8c2a6d929209',
   decision: '6d3f5a17-02c1-4d8d-b1cd-3e7f9aa3a30a',
+  reference: 'b52d8e0f-3c1a-4e77-8f60-5a9c2b6e1b0b',
   blob: { hash: `sha256:${'9f'.repeat(32)}`, size: 18_432_000 },
 } as const;

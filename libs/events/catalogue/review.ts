@@ -132,6 +132,34 @@ export const VersionReopened = defineEvent({
   example: exampleRef,
 });
 
+const { filename, note } = upload;
+const referenceRef = { ...ref, referenceId: id };
+const exampleReferenceRef = { ...exampleRef, referenceId: EXAMPLE.reference };
+export const ReferenceAttached = defineEvent({
+  type: 'ReferenceAttached',
+  context,
+  category: 'version',
+  description:
+    'A picture, film or sound that shows what is meant is laid beside the version: the look, the cut before.',
+  schema: z.object({ ...referenceRef, attachedBy: id, filename, blob, media: mediaFacts, note }),
+  example: {
+    ...exampleReferenceRef,
+    attachedBy: EXAMPLE.user,
+    filename: 'look_reference.mov',
+    blob: { hash: `sha256:${'7e'.repeat(32)}`, size: 2_310_000 },
+    media: exampleMedia,
+    note: 'The grade of the first season',
+  },
+});
+export const ReferenceDetached = defineEvent({
+  type: 'ReferenceDetached',
+  context,
+  category: 'version',
+  description: 'The reference no longer lies beside the version; history keeps it.',
+  schema: z.object(referenceRef),
+  example: exampleReferenceRef,
+});
+
 export const CommentAdded = defineEvent({
   type: 'CommentAdded',
   context,
@@ -281,14 +309,20 @@ export const VersionOutcomeChanged = defineEvent({
   example: { ...exampleRef, deliverableId: EXAMPLE.deliverable, from: 'PENDING', to: 'CHANGES_REQUESTED' },
 });
 
+/** Whose copies they are. */
+const transcoded = {
+  ...ref,
+  /** Set when they are of a reference of the version; absent when they are of the version itself. */
+  referenceId: id.optional(),
+  source: blob,
+};
 export const TranscodeCompleted = defineEvent({
   type: 'TranscodeCompleted',
   context,
   category: 'versionMedia',
   description: 'The review copies are stored; the manifest blob lists every file by name and hash.',
   schema: z.object({
-    ...ref,
-    source: blob,
+    ...transcoded,
     manifest: blob,
     /** Encoded frames, equal to the source’s; null for sound and stills. */
     frames: z.int().nonnegative().nullable(),
@@ -331,7 +365,7 @@ export const TranscodeFailed = defineEvent({
   context,
   category: 'versionMedia',
   description: 'The media could not be transcoded; the original is kept and the reason is ffmpeg’s own.',
-  schema: z.object({ ...ref, source: blob, code: z.string(), reason: z.string().max(5000) }),
+  schema: z.object({ ...transcoded, code: z.string(), reason: z.string().max(5000) }),
   example: { ...exampleRef, source: EXAMPLE.blob, code: 'TRANSCODE_FAILED', reason: 'moov atom not found' },
 });
 export const TranscodeRetried = defineEvent({
@@ -339,7 +373,7 @@ export const TranscodeRetried = defineEvent({
   context,
   category: 'versionMedia',
   description: 'Somebody asked to transcode again after a failure.',
-  schema: z.object({ ...ref, source: blob }),
+  schema: z.object(transcoded),
   example: { ...exampleRef, source: EXAMPLE.blob },
 });
 
@@ -348,6 +382,8 @@ export const versionEvents = [
   VersionOpened,
   VersionClosed,
   VersionReopened,
+  ReferenceAttached,
+  ReferenceDetached,
   CommentAdded,
   CommentEdited,
   CommentDeleted,
