@@ -30,8 +30,8 @@ const TRANSIENT: readonly MediaError['code'][] = ['FFMPEG_MISSING', 'MEDIA_CANCE
 const MAX_REASON = 5000;
 
 /**
- * Makes the review copies of a version, or of a reference beside it, and puts the result in the log. May run twice: outputs are content-addressed
- * and the result's command id follows from the job's event, so twice is as good as once.
+ * Makes the review copies of a version, or of a reference beside it, and puts the result in the log. May run twice:
+ * outputs are content-addressed and the result's command id follows from the job's event, so twice is as good as once.
  */
 export async function transcode(context: JobContext<TranscodeJob>, tools: TranscodeTools): Promise<void> {
   const { data, signal } = context;
