@@ -17,7 +17,7 @@ export interface TableColumn {
   readonly type: string;
 }
 
-/** A table as its entity describes it, without a connection. */
+/** A table as its entity describes it, with what it inherits, without a connection. */
 export interface Table {
   readonly entity: EntityClass;
   readonly name: string;
@@ -33,8 +33,10 @@ export function tableOf(entity: EntityClass): Table {
   const storage = getMetadataArgsStorage();
   const name = storage.tables.find(({ target }) => target === entity)?.name;
   if (name === undefined) throw new TypeError(`${entity.name} is not an entity with a table name`);
+  const declarers = new Set<unknown>();
+  for (let of: unknown = entity; typeof of === 'function'; of = Object.getPrototypeOf(of)) declarers.add(of);
   const described = storage.columns
-    .filter(({ target }) => target === entity)
+    .filter(({ target }) => declarers.has(target))
     .map(({ propertyName, options }) => ({
       property: propertyName,
       name: options.name ?? propertyName,
