@@ -128,8 +128,8 @@ await runService(
         const session = token ? await secrets.sessions.authenticate(token) : undefined;
         const viewer = session && (await access.viewer(session.userId, session.organisationId));
         if (!viewer) return { status: 401, code: 'UNAUTHENTICATED', message: 'Sign in first.' };
-        if (!can(viewer.role, 'version.upload') && !can(viewer.role, 'reference.attach'))
-          return { status: 403, code: 'FORBIDDEN', message: 'Your role uploads nothing.' };
+        if (!can(viewer.role, 'version.upload'))
+          return { status: 403, code: 'FORBIDDEN', message: 'Your role does not include “version.upload”.' };
         return { organisationId: viewer.organisationId, userId: viewer.userId };
       },
     });

@@ -97,9 +97,9 @@ beforeAll(async () => {
   );
   decision = decided.decision.id;
   await Promise.all([transcoded(admin, v1), transcoded(admin, v2), stateOf(admin, stageId, 'CHANGES_REQUESTED')]);
-  const attached = await client.does<{ reference: { id: string } }>(
+  const attached = await admin.does<{ reference: { id: string } }>(
     'attachReference',
-    { versionId: v2, uploadId: (await upload(client, other, `${SECRET}-look.mov`)).uploadId, note: SECRET },
+    { versionId: v2, uploadId: (await upload(admin, other, `${SECRET}-look.mov`)).uploadId, note: SECRET },
     'reference { id }',
   );
   reference = attached.reference.id;
@@ -489,7 +489,7 @@ describe('a reference beside a version', () => {
       id: reference,
       note: SECRET,
       detached: false,
-      attachedBy: { id: client.id },
+      attachedBy: { id: admin.id },
       media: { status: 'READY', hash: await sha256(other) },
     });
     for (const url of [seen.media.hlsUrl!, seen.media.posterUrl!, seen.media.originalUrl!])
@@ -503,12 +503,15 @@ describe('a reference beside a version', () => {
     expect(await editor.refused('detachReference', { versionId: v2, referenceId: reference })).toMatchObject([
       { code: 'NOT_AUTHOR' },
     ]);
+    expect(await client.refused('detachReference', { versionId: v2, referenceId: reference })).toMatchObject([
+      { code: 'FORBIDDEN' },
+    ]);
     const live = await editor.follow<{ eventType: string; version: object }>(
       'stackChanged',
       { stackId: stageId },
       'eventType version { references { id } }',
     );
-    await client.does('detachReference', { versionId: v2, referenceId: reference });
+    await admin.does('detachReference', { versionId: v2, referenceId: reference });
     await live.until((messages) => messages.some(({ eventType }) => eventType === 'ReferenceDetached'));
     expect(live.messages.at(-1)).toMatchObject({ version: { references: [] } });
     await live.close();

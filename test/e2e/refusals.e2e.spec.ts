@@ -116,8 +116,8 @@ async function studio(name: string): Promise<Studio> {
     'decision { id }',
   );
   await Promise.all([transcoded(admin, locked), transcoded(admin, current), stateOf(admin, stageId, 'APPROVED')]);
-  const { uploadId: laid } = await upload(client, clip, 'look.mov');
-  const { reference } = await client.does<{ reference: { id: string } }>(
+  const { uploadId: laid } = await upload(editor, clip, 'look.mov');
+  const { reference } = await editor.does<{ reference: { id: string } }>(
     'attachReference',
     { versionId: current, uploadId: laid, note: `${name} secret look` },
     'reference { id }',
@@ -372,7 +372,7 @@ describe('ids of another organisation', () => {
     deactivateUser: () => [mine.admin, { userId: mine.editor.id, reason: 'left' }],
     erasePerson: () => [mine.admin, { userId: mine.editor.id }],
     deleteComment: () => [mine.client, { versionId: mine.current, commentId: mine.comment }],
-    detachReference: () => [mine.client, { versionId: mine.current, referenceId: mine.reference }],
+    detachReference: () => [mine.editor, { versionId: mine.current, referenceId: mine.reference }],
     editComment: () => [
       mine.client,
       { versionId: mine.current, commentId: mine.comment, text: 'Else', mentions: [mine.editor.id] },

@@ -43,7 +43,7 @@ export const PERMISSIONS = {
   /** Remove and restore what others drew. */
   'annotation.moderate': ['ADMINISTRATOR'],
   /** Lay a picture or film beside a version that shows what is meant. */
-  'reference.attach': PERSONS,
+  'reference.attach': MAKERS,
   /** Take away what others attached. */
   'reference.moderate': MANAGERS,
   'decision.record': DECIDERS,
