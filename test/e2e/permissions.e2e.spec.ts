@@ -506,10 +506,12 @@ describe('a reference beside a version', () => {
     expect(await client.refused('detachReference', { versionId: v2, referenceId: reference })).toMatchObject([
       { code: 'FORBIDDEN' },
     ]);
+    const { position } = await editor.read<{ position: string }>('{ position }');
     const live = await editor.follow<{ eventType: string; version: object }>(
       'stackChanged',
       { stackId: stageId },
       'eventType version { references { id } }',
+      position,
     );
     await admin.does('detachReference', { versionId: v2, referenceId: reference });
     await live.until((messages) => messages.some(({ eventType }) => eventType === 'ReferenceDetached'));
