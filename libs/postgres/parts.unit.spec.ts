@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { chooseAccount, parseAccounts } from './account.js';
 import { hydrateLinks, lacksLinks, locateBinaries, platformPackage } from './binaries.js';
 import { isAlive, parsePidFile, startStamp } from './pid-file.js';
-import { serverSettings, socketPathFits } from './settings.js';
+import { recoverySync, serverSettings, socketPathFits } from './settings.js';
 
 const PASSWD = `root:x:0:0:root:/root:/bin/bash
 # a comment
@@ -60,6 +60,15 @@ describe('server settings', () => {
       expect.objectContaining({ code: 'POSTGRES_UNSAFE_SETTING' }),
     );
   });
+  it.each([
+    ['linux', '6.18.44-generic', 'syncfs'],
+    ['linux', '5.8.0', 'syncfs'],
+    ['linux', '5.4.0-150-generic', undefined],
+    ['linux', 'unknown', undefined],
+    ['darwin', '24.1.0', undefined],
+  ] as const)('sync the whole file system after a crash where its errors are told: %s %s', (platform, kernel, method) =>
+    expect(recoverySync(platform, kernel)['recovery_init_sync_method']).toBe(method),
+  );
   it('know how long a socket path may be', () => {
     expect(socketPathFits('/tmp/x')).toBe(true);
     expect(socketPathFits(`/${'x'.repeat(90)}`)).toBe(false);

@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  type AllStreamResolvedEvent,
   type AllStreamSubscription,
   type AppendStreamState,
   jsonEvent,
@@ -57,7 +58,7 @@ export async function tortureStore(options: StoreTortureOptions): Promise<StoreT
   try {
     for (let round = 1; round <= options.rounds; round++) {
       options.signal?.throwIfAborted();
-      const line = await run.round();
+      const line = await run.round(round);
       options.onRound?.(`round ${round}: ${line}`);
       if (run.problems.length > 20) break;
     }
@@ -117,7 +118,7 @@ class Run {
     this.follower.follow(this.client);
   }
 
-  async round(): Promise<string> {
+  async round(number: number): Promise<string> {
     const { random } = this;
     const victim = random.chance(0.6) ? 'eventstore' : random.chance(0.7) ? 'postgres' : 'both';
     this.kills[victim]++;
@@ -146,7 +147,7 @@ class Run {
     this.connect();
     for (const attempt of unanswered) await this.repeat(attempt);
     const before = this.log.length;
-    await this.readOn();
+    await this.readOn(number);
     await this.follower.reached(this.log.length);
     this.compare(before);
     return `${victim}, ${this.log.length - before} events, ${unanswered.length} appends sent again`;
@@ -236,11 +237,18 @@ class Run {
     }
   }
 
-  /** Reads what the log holds beyond what was read before. */
-  private async readOn(): Promise<void> {
+  /**
+   * Takes in what the log holds beyond what was read before. A new client's first finite read takes half a second, in the
+   * client: most rounds subscribe until they have caught up, every tenth reads.
+   */
+  private async readOn(round: number): Promise<void> {
     const last = BigInt(this.log.length);
-    const from = this.log.length === 0 ? START : { commit: last, prepare: last };
-    for await (const { event: e } of this.client.readAll({ fromPosition: from })) {
+    const fromPosition = this.log.length === 0 ? START : { commit: last, prepare: last };
+    const source =
+      round % 10 === 0
+        ? this.client.readAll({ fromPosition })
+        : untilCaughtUp(this.client.subscribeToAll({ fromPosition }));
+    for await (const { event: e } of source) {
       const position = Number(e!.position.commit);
       if (position <= this.log.length) continue;
       if (position !== this.log.length + 1) this.problems.push(`position ${position} follows ${this.log.length}`);
@@ -333,6 +341,20 @@ class Follower {
       return;
     }
   }
+}
+
+async function* untilCaughtUp(subscription: AllStreamSubscription): AsyncGenerator<AllStreamResolvedEvent> {
+  const waiting: AllStreamResolvedEvent[] = [];
+  let [caughtUp, wake, failed]: [boolean, () => void, unknown] = [false, () => {}, undefined];
+  subscription.on('data', (event) => (waiting.push(event), wake()));
+  subscription.on('caughtUp', () => ((caughtUp = true), wake()));
+  subscription.on('error', (error) => ((failed = error), wake()));
+  while (failed === undefined && (!caughtUp || waiting.length > 0)) {
+    if (waiting.length > 0) yield waiting.shift()!;
+    else await new Promise<void>((resolve) => (wake = resolve));
+  }
+  if (failed !== undefined) throw failed;
+  await subscription.unsubscribe();
 }
 
 function event(id: string) {

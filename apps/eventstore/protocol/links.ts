@@ -15,21 +15,29 @@ export function mayHoldLinks(frames: Buffer): boolean {
   return frames.includes(LINK_TYPE);
 }
 
-/** Where a link points; `broken` when it can't be understood, undefined for any other frame. */
+/**
+ * Where a link points; `broken` when it names no stream. Undefined for frames that aren't resolved: other events, and
+ * links that don't begin with a number, which the real server shows as events.
+ */
 export function linkTarget(frame: EventFrame): LinkTarget | 'broken' | undefined {
   if (frame[5] !== 0x0a || !frame.includes(LINK_TYPE)) return undefined;
   const { type, data } = decodeEventFrame(frame);
-  if (type !== '$>') return undefined;
-  return splitLink(data) ?? 'broken';
+  return type === '$>' ? splitLink(data) : undefined;
 }
 
+/** A signed 64-bit number as .NET reads it: spaces around it and a sign are fine. */
+const REVISION = /^[\t-\r ]*([+-]?\d+)[\t-\r ]*$/;
+const [MIN_REVISION, MAX_REVISION] = [-(2n ** 63n), 2n ** 63n - 1n];
+
 /** Takes a link's data apart. A tombstone's revision is beyond what JavaScript counts: nothing is found there. */
-export function splitLink(data: Buffer): LinkTarget | undefined {
+export function splitLink(data: Buffer): LinkTarget | 'broken' | undefined {
   const text = data.toString('utf8');
   const at = text.indexOf('@');
-  return at > 0 && /^\d+$/.test(text.slice(0, at))
-    ? { stream: text.slice(at + 1), revision: Number(text.slice(0, at)) }
-    : undefined;
+  const number = REVISION.exec(at < 0 ? text : text.slice(0, at))?.[1];
+  if (number === undefined) return undefined;
+  const revision = BigInt(number.replace('+', ''));
+  if (revision < MIN_REVISION || revision > MAX_REVISION) return undefined;
+  return at < 0 ? 'broken' : { stream: text.slice(at + 1), revision: Number(revision) };
 }
 
 export function linkText(stream: string, revision: number): string {

@@ -255,12 +255,12 @@ export function messageOf(frame: Buffer, source: string): Message | undefined {
   const original = read.link ?? read.event;
   if (original === undefined) return undefined;
   const shown = read.event ?? original;
-  const pointsAt = shown.type === '$>' ? splitLink(shown.data)?.stream : undefined;
+  const target = shown.type === '$>' ? splitLink(shown.data) : undefined;
   return {
     id: original.id,
     position: source === ALL ? read.position : original.revision,
     frame,
-    stream: pointsAt ?? shown.stream,
+    stream: typeof target === 'object' ? target.stream : shown.stream,
     metadata: shown.metadata,
   };
 }
