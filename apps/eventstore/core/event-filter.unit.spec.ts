@@ -23,10 +23,25 @@ describe('createFilter and matches', () => {
     expect(matches(createFilter('type', '^[^\\$].*\\-?', []), event)).toBe(true);
   });
 
-  it('refuses an empty filter and a broken expression', () => {
-    expect(() => createFilter('type', '', [])).toThrow(InvalidFilter);
-    expect(() => createFilter('type', '(', [])).toThrow(InvalidFilter);
+  it('lets nothing pass that names nothing', () => {
+    expect(matches(createFilter('type', '', []), event)).toBe(false);
   });
+
+  it.each([
+    ['\\Acomment', false],
+    ['\\AComment\\w+\\z', true],
+    ['Added\\Z', true],
+    ['(?i)^commentadded$', true],
+    ["^(?'what'Comment|Drawing)Added$", true],
+    ['^[]A-Z]omment', true],
+    ['[\\A]dded', true],
+  ])('reads %s as .NET does', (expression, passes) =>
+    expect(matches(createFilter('type', expression, []), event)).toBe(passes),
+  );
+
+  it.each(['(', '[a-z-[aeiou]]', '\\GComment', '(?x)Comment', "(?'open"])('refuses %s', (expression) =>
+    expect(() => createFilter('type', expression, [])).toThrow(InvalidFilter),
+  );
 });
 
 describe('excludesOnlySystem', () => {

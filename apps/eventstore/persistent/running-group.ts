@@ -109,7 +109,7 @@ export class RunningGroup implements GroupPort {
       return subscribeToAll(this.log, { from, filter: filterOf(settings), checkpointInterval, pageEvents }, outlet);
     }
     const queueEvents = Math.max(1, settings.liveBufferSize);
-    return subscribeToStream(this.log, source, from, outlet, { pageEvents, queueEvents });
+    return subscribeToStream(this.log, source, from, outlet, { pageEvents, queueEvents, outlivesStream: true });
   }
 
   private async receive(frames: Buffer): Promise<void> {

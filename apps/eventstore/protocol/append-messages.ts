@@ -27,6 +27,13 @@ export function readAppendMessage(message: Buffer): AppendMessage {
   return result;
 }
 
+/** Revisions are signed on the real server: the highest unsigned number says -1, no stream. */
+const MINUS_ONE = 2 ** 64;
+
+function exactRevision(revision: number): ExpectedRevision {
+  return revision >= MINUS_ONE ? 'no_stream' : revision;
+}
+
 /** `Options` of Append, Delete and Tombstone alike. */
 function readAppendOptions(reader: WireReader): AppendOptions {
   const options: AppendOptions = { stream: '', expected: undefined };
@@ -36,7 +43,7 @@ function readAppendOptions(reader: WireReader): AppendOptions {
         options.stream = readStreamIdentifier(reader.message());
         break;
       case 2:
-        options.expected = reader.varint();
+        options.expected = exactRevision(reader.varint());
         break;
       case 3:
         options.expected = 'no_stream';
@@ -116,10 +123,24 @@ function readProposedEvent(reader: WireReader, former?: ProposedEvent): Proposed
   return { id, type, isJson: contentType === 'application/json', data, metadata };
 }
 
-/** Bytes of an event that count against the maximum append size. */
-export function eventSize(event: ProposedEvent): number {
-  return event.data.length + event.metadata.length + event.type.length * 2;
+/** How large an append has grown, message by message. */
+export class AppendSize {
+  /** Bytes of all there is in its events. */
+  total = 0;
+  private data = 0;
+
+  add(event: ProposedEvent): void {
+    this.data += event.data.length;
+    this.total += event.data.length + event.metadata.length + event.type.length * 2;
+  }
+
+  /** As the real server, which counts the data alone; only what no append should be is bounded by all of it. */
+  exceeds(maximum: number): boolean {
+    return this.data > maximum || this.total > Math.max(MAX_TOTAL_BYTES, maximum);
+  }
 }
+
+const MAX_TOTAL_BYTES = 16 * 1024 * 1024;
 
 export type BatchAppendMessage = {
   correlationId: string;
@@ -185,7 +206,7 @@ function readBatchOptions(reader: WireReader, now: number): NonNullable<BatchApp
         options.hasStream = true;
         break;
       case 2:
-        options.expected = reader.varint();
+        options.expected = exactRevision(reader.varint());
         break;
       case 3:
         options.expected = 'no_stream';
@@ -259,6 +280,9 @@ export function appendSuccess(revision: number, position: number): Buffer {
   return bytesField(1, success);
 }
 
+/** `expected_revision_20_6_0` of -1, which those clients have no other field for. */
+const NO_STREAM_20_6 = Buffer.from('18ffffffffffffffffff01', 'hex');
+
 /** `AppendResp { wrong_expected_version }` with the fields of today's clients and those of 20.6. */
 export function appendWrongExpectedVersion(expected: ExpectedRevision, current: number): Buffer {
   const currentFields =
@@ -272,7 +296,7 @@ export function appendWrongExpectedVersion(expected: ExpectedRevision, current: 
       case 'stream_exists':
         return compose(bytesField(5, EMPTY), bytesField(10, EMPTY));
       case 'no_stream':
-        return bytesField(11, EMPTY);
+        return compose(bytesField(11, EMPTY), NO_STREAM_20_6);
       default:
         return compose(varintField(3, expected), varintField(8, expected));
     }

@@ -3,10 +3,10 @@ import sharedPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import {
+  AppendSize,
   appendWrongExpectedVersion,
   batchError,
   batchSuccess,
-  eventSize,
   readAppendMessage,
   readBatchAppendMessage,
 } from './append-messages.js';
@@ -171,7 +171,15 @@ describe('append messages', () => {
     });
     expect(message.events).toMatchObject([{ id: '11111111-2222-4333-8444-555555555555', type: 'T', isJson: true }]);
     expect(message.events[0]!.data.toString()).toBe('{}');
-    expect(eventSize(message.events[0]!)).toBe(2 + 7 + 2);
+    const size = new AppendSize();
+    size.add(message.events[0]!);
+    expect(size.total).toBe(2 + 7 + 2);
+    expect([1, 2].map((maximum) => size.exceeds(maximum))).toEqual([true, false]);
+  });
+
+  it('take 2^64-1 for the revision of a stream that is not there', () => {
+    const message = batch((request) => request.getOptions()!.setStreamPosition('18446744073709551615'));
+    expect(message.options!.expected).toBe('no_stream');
   });
 
   it('name what an event lacks', () => {

@@ -44,13 +44,12 @@ export function readReadRequest(message: Buffer): ReadRequest {
   if (options === undefined) throw new MalformedMessage('options are missing');
   if (options.getUuidOption() === undefined) throw new MalformedMessage('`uuidOption` is a required argument');
   const subscription = options.hasSubscription();
-  if (!subscription && !options.hasCount()) throw new MalformedMessage('count or subscription is missing');
-  if (!options.hasFilter() && !options.hasNoFilter()) throw new MalformedMessage('filter or no_filter is missing');
   const direction = options.getReadDirection() === 1 ? 'backwards' : 'forwards';
-  if (subscription && direction === 'backwards') throw new MalformedMessage('a subscription reads forwards');
-
   const { source, from } = readSource(options, direction);
-  if (options.hasFilter() && source.kind === 'stream') throw new MalformedMessage('filters are for $all');
+  const isCombination =
+    (subscription ? direction === 'forwards' : options.hasCount()) &&
+    (options.hasNoFilter() || (options.hasFilter() && source.kind === 'all'));
+  if (!isCombination) throw new MalformedMessage(combination(options, source.kind, direction));
   const { filter, checkpointInterval } = readFilter(options);
   return {
     source,
@@ -66,6 +65,17 @@ export function readReadRequest(message: Buffer): ReadRequest {
 }
 
 type Options = InstanceType<typeof ReadReq.Options>;
+
+/** The real server's words for alternatives that don't go together. */
+function combination(options: Options, source: 'stream' | 'all', direction: ReadRequest['direction']): string {
+  const parts = [
+    source === 'stream' ? 'Stream' : 'All',
+    options.hasSubscription() ? 'Subscription' : options.hasCount() ? 'Count' : 'None',
+    direction === 'forwards' ? 'Forwards' : 'Backwards',
+    options.hasFilter() ? 'Filter' : options.hasNoFilter() ? 'NoFilter' : 'None',
+  ];
+  return `The combination of (${parts.join(', ')}) is invalid.`;
+}
 
 function readSource(options: Options, direction: ReadRequest['direction']): Pick<ReadRequest, 'source' | 'from'> {
   const fallback = direction === 'forwards' ? 'start' : 'end';
@@ -100,6 +110,10 @@ function readFilter(options: Options): Pick<ReadRequest, 'filter' | 'checkpointI
   const byType = filter.getEventType();
   const expression = byStream ?? byType;
   if (expression === undefined) throw new MalformedMessage('the filter has no expression');
+  if (!filter.hasMax() && !filter.hasCount())
+    throw new MalformedMessage(
+      "'None' is not a valid EventStore.Client.Streams.ReadReq+Types+Options+Types+FilterOptions+WindowOneofCase",
+    );
   const window = filter.hasMax() ? filter.getMax() : DEFAULT_WINDOW;
   const multiplier = filter.getCheckpointintervalmultiplier();
   return {

@@ -3,6 +3,8 @@ import { MalformedMessage, type WireReader } from './wire.js';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 const HYPHEN = 0x2d;
+/** What else the real server reads: without hyphens, in braces, in parentheses. */
+const OTHER_SPELLING = /^(?:([0-9a-f]{32})|\{([0-9a-f-]{36})\}|\(([0-9a-f-]{36})\))$/;
 
 export const EMPTY_UUID = '00000000-0000-0000-0000-000000000000';
 
@@ -23,14 +25,20 @@ export function readUuid(reader: WireReader): string {
       text = uuidFromBits(most, least);
     } else reader.skip();
   }
-  if (!UUID.test(text)) throw new MalformedMessage(`'${text.slice(0, 64)}' is not a UUID`);
-  return text;
+  if (UUID.test(text)) return text;
+  const bare = OTHER_SPELLING.exec(text)?.slice(1).find(Boolean)?.replaceAll('-', '') ?? '';
+  if (!/^[0-9a-f]{32}$/.test(bare)) throw new MalformedMessage(`'${text.slice(0, 64)}' is not a UUID`);
+  return hyphenated(bare);
+}
+
+function hyphenated(hex: string): string {
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
 export function uuidFromBits(most: bigint, least: bigint): string {
   const hex =
     BigInt.asUintN(64, most).toString(16).padStart(16, '0') + BigInt.asUintN(64, least).toString(16).padStart(16, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  return hyphenated(hex);
 }
 
 /** The two signed 64-bit halves of a UUID, as the protocol's structured form has them. */

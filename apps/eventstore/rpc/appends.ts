@@ -2,12 +2,12 @@ import type { sendUnaryData, ServerDuplexStream, ServerReadableStream, ServerUna
 import { expectedNumber, type ExpectedRevision } from '../core/expected-revision.js';
 import { streamNameProblem } from '../core/stream-metadata.js';
 import {
+  AppendSize,
   appendSuccess,
   appendWrongExpectedVersion,
   batchError,
   batchSuccess,
   deleteResponse,
-  eventSize,
   MissingEventProperty,
   readAppendMessage,
   readBatchAppendMessage,
@@ -41,7 +41,7 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
   return (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     let options: (AppendOptions & { expected: ExpectedRevision }) | undefined;
     const events: ProposedEvent[] = [];
-    let size = 0;
+    const size = new AppendSize();
     let done = false;
     let allowed: boolean | Promise<boolean> = false;
     const finish: typeof callback = (...answer) => {
@@ -55,7 +55,7 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
         const content = readAppendMessage(message);
         if ('options' in content) {
           if (options !== undefined) throw rpc.invalidArgument('Options were sent twice.');
-          options = { ...content.options, expected: content.options.expected ?? missingExpectation() };
+          options = { ...content.options, expected: content.options.expected ?? missingExpectation('AppendReq') };
           allowed = guard.mayAccess(principalOf(call), 'write', options.stream);
           if (allowed === false) throw rpc.accessDenied();
           const problem = streamNameProblem(options.stream);
@@ -63,8 +63,8 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
           return;
         }
         if (options === undefined) throw rpc.invalidArgument('The first message must carry the options.');
-        size += eventSize(content.event);
-        if (size > limits.maxAppendSize) throw rpc.maxAppendSizeExceeded(limits.maxAppendSize);
+        size.add(content.event);
+        if (size.exceeds(limits.maxAppendSize)) throw rpc.maxAppendSizeExceeded(limits.maxAppendSize);
         events.push(content.event);
       } catch (error) {
         finish(asRpcError(error));
@@ -84,7 +84,7 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
           stream,
           expected,
           events,
-          size,
+          size: size.total,
           deadline: deadlineOf(call.getDeadline(), limits),
           cancelled: () => call.cancelled,
           settle: (result) => {
@@ -104,8 +104,13 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
   };
 }
 
-function missingExpectation(): never {
-  throw rpc.invalidArgument("'None' is not a valid expected stream revision");
+function missingExpectation(request: 'AppendReq' | 'DeleteReq' | 'TombstoneReq'): never {
+  throw rpc.invalidArgument(missing(`${request}+Types+Options+ExpectedStreamRevision`));
+}
+
+/** As the real server names an alternative of the protocol of which none was sent. */
+function missing(what: string): string {
+  return `'None' is not a valid EventStore.Client.Streams.${what}OneofCase`;
 }
 
 function deadlineOf(deadline: Date | number, limits: AppendLimits): number {
@@ -134,7 +139,8 @@ function refusal(
 export function deleteStream(kind: 'delete' | 'tombstone', writer: LogWriter, guard: Guard, limits: AppendLimits) {
   return (call: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     const run = async () => {
-      const { stream, expected = missingExpectation() } = readDeleteMessage(call.request);
+      const request = kind === 'delete' ? 'DeleteReq' : 'TombstoneReq';
+      const { stream, expected = missingExpectation(request) } = readDeleteMessage(call.request);
       await guard.require(principalOf(call), 'delete', stream);
       const problem = streamNameProblem(stream);
       if (problem !== undefined) throw rpc.invalidArgument(problem);
@@ -161,7 +167,7 @@ type PendingBatch = {
   expected: ExpectedRevision;
   deadline: number;
   events: ProposedEvent[];
-  size: number;
+  size: AppendSize;
   /** Whether the caller may write to the stream; a promise while its metadata is read. */
   allowed: true | Promise<boolean>;
 };
@@ -248,7 +254,7 @@ export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimit
         stream: batch.stream,
         expected: batch.expected,
         events: batch.events,
-        size: batch.size,
+        size: batch.size.total,
         deadline: batch.deadline,
         cancelled: () => sink.cancelled,
         settle: (result) => {
@@ -286,7 +292,7 @@ export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimit
           const problem = !options.hasStream
             ? 'Required field StreamIdentifier not set.'
             : options.expected === undefined
-              ? "'None' is not a valid expected stream position"
+              ? `Status(StatusCode="InvalidArgument", Detail="${missing('BatchAppendReq+Types+Options+ExpectedStreamPosition')}")`
               : (streamNameProblem(options.stream) ??
                 (pending.size >= MAX_UNFINISHED ? 'Too many unfinished appends on this call.' : undefined));
           if (problem !== undefined) {
@@ -311,20 +317,20 @@ export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimit
               expected: options.expected!,
               deadline,
               events: [],
-              size: 0,
+              size: new AppendSize(),
               allowed,
             });
           }
         }
         const batch = pending.get(correlationId);
         if (batch === undefined) return;
-        for (const event of request.events) batch.size += eventSize(event);
+        for (const event of request.events) batch.size.add(event);
         if (request.problem !== undefined) {
           pending.delete(correlationId);
           refuse(rawCorrelationId, batch.stream, { kind: 'bad_request', message: request.problem });
           return;
         }
-        if (batch.size > limits.maxAppendSize) {
+        if (batch.size.exceeds(limits.maxAppendSize)) {
           pending.delete(correlationId);
           refuse(rawCorrelationId, batch.stream, { kind: 'max_append_size', maximum: limits.maxAppendSize });
           return;

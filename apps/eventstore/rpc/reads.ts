@@ -84,6 +84,7 @@ function outletFor(log: EventLog, request: ReadRequest, sink: FrameSink): Outlet
 /** The frames with links replaced by what they point at. What a reader of the stream can't see isn't shown here either. */
 export async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
   const all = [...framesOf(frames)].map((frame) => ({ frame, target: linkTarget(frame) }));
+  for (const { target } of all) if (typeof target === 'object') await toLast(log, target);
   const targets = all.flatMap(({ target }) => (isReadable(target) ? target : []));
   const visible = new Map<string, (revision: number) => boolean>();
   for (const { stream } of targets) {
@@ -102,6 +103,11 @@ export async function resolved(log: EventLog, frames: Buffer): Promise<Buffer> {
       return resolvedFrame(frame, shown ? found.get(eventKey(target.stream, target.revision)) : undefined);
     }),
   );
+}
+
+/** The real server takes -1 for a stream's last event. */
+async function toLast(log: EventLog, target: LinkTarget): Promise<void> {
+  if (target.revision === -1) target.revision = (await log.readableStream(target.stream)).lastRevision;
 }
 
 function isReadable(target: ReturnType<typeof linkTarget>): target is LinkTarget {
@@ -139,6 +145,8 @@ export async function pump(
 }
 
 async function readStream(log: EventLog, stream: string, request: ReadRequest, outlet: Outlet): Promise<void> {
+  // Nothing to read: the real server takes that for a mistake, whatever the stream.
+  if (request.maxCount === 0 || (request.direction === 'forwards' && request.from === 'end')) throw rpc.readFailed();
   const state = await log.readableStream(stream);
   if (state.tombstoned) throw rpc.streamDeleted(stream);
   if (state.lastRevision < 0 || state.softDeleted) {
@@ -150,20 +158,20 @@ async function readStream(log: EventLog, stream: string, request: ReadRequest, o
   const notBefore = oldestReadable(state);
   const tellPositions = request.compatibility >= 1;
   const maxCount = request.maxCount ?? 0;
-  let sent = 0;
   if (request.direction === 'forwards') {
-    const wanted = request.from === 'start' ? 0 : request.from === 'end' ? Infinity : request.from;
+    const wanted = typeof request.from === 'number' ? request.from : 0;
     const start = Math.max(wanted, firstRevision);
+    if (tellPositions) {
+      for (const position of firstPositions(wanted, maxCount, firstRevision, lastRevision))
+        await outlet.send(streamPositionFrame('first', position));
+    }
     if (start <= lastRevision) {
       await pump(outlet, start, maxCount, async (cursor, limit) => {
         const page = await log.reader.stream('forwards', stream, cursor, lastRevision, limit, notBefore);
-        sent += page.count;
         const next = page.last === undefined || page.last >= lastRevision ? undefined : page.last + 1;
         return { frames: page.frames, count: page.count, next };
       });
     }
-    if (tellPositions && sent === 0 && wanted < firstRevision)
-      await outlet.send(streamPositionFrame('first', firstRevision));
   } else {
     const wanted = request.from === 'start' ? 0 : request.from === 'end' ? lastRevision : request.from;
     const start = Math.min(wanted, lastRevision);
@@ -176,6 +184,27 @@ async function readStream(log: EventLog, stream: string, request: ReadRequest, o
     }
   }
   if (tellPositions) await outlet.send(streamPositionFrame('last', lastRevision));
+}
+
+/** Events the real server reads at a time. */
+const REAL_PAGE = 32;
+
+/**
+ * The first positions the real server tells before a read's first event: one for each of its pages that holds nothing and
+ * doesn't end where it began.
+ */
+export function firstPositions(from: number, maxCount: number, first: number, last: number): number[] {
+  const page = Math.min(REAL_PAGE, maxCount);
+  const told: number[] = [];
+  for (let at = from; ;) {
+    const pageEnd = at + page - 1;
+    const isBefore = at <= last && pageEnd < first;
+    if (!isBefore && Math.max(at, first) <= last) return told;
+    const next = isBefore ? first : at > last ? last + 1 : Math.min(pageEnd, last) + 1;
+    if (next !== at) told.push(next);
+    if (!isBefore) return told;
+    at = next;
+  }
 }
 
 /** Events created before this have expired. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { matches, type EventFilter } from '../core/event-filter.js';
 import { firstReadableRevision } from '../core/stream-metadata.js';
-import { encodeCheckpointFrame } from '../protocol/frames.js';
+import { encodeCheckpointFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
 import { confirmationFrame, livenessFrame, type ReadFrom } from '../protocol/read-messages.js';
 import type { EventLog } from '../storage/event-log.js';
 import { PAGE_BYTES, PAGE_EVENTS } from '../storage/reader.js';
@@ -136,13 +136,16 @@ async function catchUp(
 const QUEUE_EVENTS = 1_000;
 const QUEUE_BYTES = 4 * 1024 * 1024;
 
-/** @param limits most events of one `send` when it catches up, and most live ones that may wait before it falls behind */
+/**
+ * @param limits most events of one `send` when it catches up, most live ones that may wait before it falls behind, and
+ *   whether it goes on when its stream is tombstoned
+ */
 export async function subscribeToStream(
   log: EventLog,
   stream: string,
   from: ReadFrom,
   outlet: Outlet,
-  limits = { pageEvents: PAGE_EVENTS, queueEvents: QUEUE_EVENTS },
+  limits = { pageEvents: PAGE_EVENTS, queueEvents: QUEUE_EVENTS, outlivesStream: false },
 ): Promise<void> {
   let queue: StoredEvent[] = [];
   let queuedBytes = 0;
@@ -189,6 +192,7 @@ export async function subscribeToStream(
         queuedBytes = 0;
         cursor = events.at(-1)?.revision ?? cursor;
         await outlet.send(Buffer.concat(events.map((event) => event.frame)));
+        if (!limits.outlivesStream && events.at(-1)?.revision === TOMBSTONE_REVISION) throw rpc.streamDeleted(stream);
         continue;
       }
       if (!live) {

@@ -247,15 +247,15 @@ export class Accounts {
    * once, with a password of its own or none that anybody knows.
    */
   async ensureStandard(adminPassword: string, opsPassword: string | undefined): Promise<void> {
-    if ((await this.create('admin', adminPassword, 'Administrator', [ADMINS])) === 'conflict') {
+    if ((await this.create('admin', adminPassword, 'Event Store Administrator', [ADMINS])) === 'conflict') {
       await this.resetPassword('admin', adminPassword);
       this.logger.info('the password of admin was set as configured');
     }
     await this.enableAdmin();
     if (opsPassword === undefined) {
       if ((await this.read('ops')) === undefined)
-        await this.create('ops', randomBytes(24).toString('base64url'), 'Operations', [OPERATIONS]);
-    } else if ((await this.create('ops', opsPassword, 'Operations', [OPERATIONS])) === 'conflict') {
+        await this.create('ops', randomBytes(24).toString('base64url'), 'Event Store Operations', [OPERATIONS]);
+    } else if ((await this.create('ops', opsPassword, 'Event Store Operations', [OPERATIONS])) === 'conflict') {
       await this.resetPassword('ops', opsPassword);
     }
   }
