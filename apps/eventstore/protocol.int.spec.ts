@@ -1,4 +1,4 @@
-import { Client, credentials as grpcCredentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials as grpcCredentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import sharedPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/shared_pb.js';
 import streamsPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/streams_pb.js';
 import emptyPb from 'google-protobuf/google/protobuf/empty_pb.js';
@@ -157,6 +157,14 @@ describe('Read', () => {
     const bits = response!.getEvent()!.getEvent()!.getId()!.getStructured()!;
     expect(BigInt.asUintN(64, BigInt(bits.getMostSignificantBits())).toString(16)).toBe('f111111122224333');
     expect(BigInt.asUintN(64, BigInt(bits.getLeastSignificantBits())).toString(16)).toBe('8444955555555555');
+  });
+
+  it('fails where there can be nothing to read, as on the real server', async () => {
+    const nothing = (change: Parameters<typeof read>[0]) => read(change, `none-${randomUUID()}`, '0');
+    const failure = { code: status.UNKNOWN, details: 'Unexpected ReadStreamResult: Error' };
+    await expect(nothing((options) => options.setCount('0'))).rejects.toMatchObject(failure);
+    const fromEnd = nothing((options) => options.getStream()!.setEnd(new sharedPb.Empty()));
+    await expect(fromEnd).rejects.toMatchObject(failure);
   });
 
   it('tells newer clients the first and last position of a stream', async () => {

@@ -144,6 +144,13 @@ describe.each([
     });
   });
 
+  it('takes a mebibyte of data, whatever the metadata', async () => {
+    const stream = unique();
+    const data = Buffer.alloc(1024 * 1024);
+    await append(stream, [binaryEvent({ type: 'Full', data, metadata: Buffer.alloc(5_000) }) as never]);
+    expect(await written(stream)).toEqual([0]);
+  });
+
   it('refuses more than fits, and writes nothing of it', async () => {
     const stream = unique();
     const large = jsonEvent({ type: 'Large', data: { text: 'x'.repeat(2 * 1024 * 1024) } });

@@ -141,8 +141,10 @@ it('goes on after its checkpoint when consumers come back', async () => {
     'the restart',
   );
   const second = reader(stream);
-  await second.has(3);
-  expect(second.seen).toEqual([30, 31, 32]);
+  // A server may write the checkpoint later than it tells it: what was acknowledged may come once more, before the rest.
+  await until(() => second.seen.includes(32), 'the new messages');
+  expect(second.seen.slice(-3)).toEqual([30, 31, 32]);
+  expect(second.seen.slice(0, -3)).toEqual(upTo(30, 33 - second.seen.length));
   await second.stop();
 });
 
@@ -153,12 +155,12 @@ describe('refuses', () => {
     expect(exists).toBeInstanceOf(PersistentSubscriptionExistsError);
     expect(exists).toMatchObject({ streamName: stream, groupName: GROUP });
     for (const use of [
-      client.deletePersistentSubscriptionToStream(stream, 'none'),
-      client.updatePersistentSubscriptionToStream(stream, 'none', settings()),
-      client.getPersistentSubscriptionToStreamInfo(stream, 'none'),
-      client.replayParkedMessagesToStream(stream, 'none'),
+      () => client.deletePersistentSubscriptionToStream(stream, 'none'),
+      () => client.updatePersistentSubscriptionToStream(stream, 'none', settings()),
+      () => client.getPersistentSubscriptionToStreamInfo(stream, 'none'),
+      () => client.replayParkedMessagesToStream(stream, 'none'),
     ]) {
-      const missing = await failure(use);
+      const missing = await failure(use());
       expect(missing).toBeInstanceOf(PersistentSubscriptionDoesNotExistError);
       expect(missing).toMatchObject({ streamName: stream, groupName: 'none' });
     }

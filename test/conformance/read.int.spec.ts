@@ -45,6 +45,11 @@ describe('a stream', () => {
     expect(await read(options)).toEqual(expected);
   });
 
+  it('isn’t read where there can be nothing to read', async () => {
+    for (const options of [{ maxCount: 0 }, { fromRevision: END }] as const)
+      expect(await failure(read(options))).toBeInstanceOf(Error);
+  });
+
   it('that is none is not found', async () => {
     const name = unique();
     const error = await failure(collect(client.readStream(name)));
@@ -65,11 +70,18 @@ describe('a stream', () => {
     const links = unique();
     await client.appendToStream(
       links,
-      [`3@${stream}`, `0@${stream}`, `99@${stream}`, `0@${unique()}`].map((text) =>
-        binaryEvent({ type: '$>', data: Buffer.from(text) }),
-      ),
+      // A number that means nothing makes no link; spaces and -1, the last event, are fine.
+      [
+        `3@${stream}`,
+        `0@${stream}`,
+        `99@${stream}`,
+        `0@${unique()}`,
+        `no@${stream}`,
+        ` 1 @${stream}`,
+        `-1@${stream}`,
+      ].map((text) => binaryEvent({ type: '$>', data: Buffer.from(text) })),
     );
-    expect((await collect(client.readStream(links))).map((event) => event.type)).toEqual(['$>', '$>', '$>', '$>']);
+    expect(new Set((await collect(client.readStream(links))).map((event) => event.type))).toEqual(new Set(['$>']));
     const resolved = [];
     for await (const each of client.readStream(links, { resolveLinkTos: true })) resolved.push(each);
     expect(
@@ -79,6 +91,9 @@ describe('a stream', () => {
       [1n, `0@${stream}`],
       [2n, undefined],
       [3n, undefined],
+      [undefined, `4@${links}`],
+      [5n, `1@${stream}`],
+      [6n, `24@${stream}`],
     ]);
   });
 });
@@ -106,6 +121,14 @@ describe('$all', () => {
     const { position } = all[4]!;
     expect(await read({ fromPosition: position! })).toEqual(upTo(10, 4));
     expect(await read({ direction: BACKWARDS, fromPosition: position! })).toEqual([3, 2, 1, 0]);
+  });
+
+  it.each([
+    [`\\A${prefix}-0\\z`, [0, 1, 4, 5, 8, 9]],
+    [`(?i)^${prefix.toUpperCase()}-1$`, [2, 3, 6, 7]],
+    [`^${prefix}$`, []],
+  ])('is filtered by what .NET understands: %s', async (expression, expected) => {
+    expect(await read({ filter: streamNameFilter({ regex: expression }) } as never)).toEqual(expected);
   });
 
   it('has positions that rise', async () => {

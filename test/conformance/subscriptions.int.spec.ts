@@ -74,6 +74,21 @@ describe('to a stream', () => {
     expect(subscription.seen.error).toBeInstanceOf(StreamDeletedError);
   });
 
+  it('whose stream is tombstoned ends with the tombstone', async () => {
+    const stream = unique();
+    await client.appendToStream(stream, events(1));
+    const types: string[] = [];
+    let error: unknown;
+    const subscription = client.subscribeToStream(stream);
+    subscription.on('error', (failed) => (error = failed));
+    subscription.on('data', ({ event }) => types.push(event!.type));
+    await until(() => types.length === 1, 'the event');
+    await client.tombstoneStream(stream);
+    await until(() => error !== undefined, 'the end');
+    expect(error).toBeInstanceOf(StreamDeletedError);
+    expect(types).toEqual(['Conformed', '$streamDeleted']);
+  });
+
   it('brings each event once to each of many', async () => {
     const stream = unique();
     await client.appendToStream(stream, events(200));

@@ -11,6 +11,16 @@ export type StreamAcl = {
 
 const ACL_FIELDS = { $r: 'read', $w: 'write', $d: 'delete', $mr: 'metadataRead', $mw: 'metadataWrite' } as const;
 
+/** Whether it is an access control list at all: an object whose rights are roles or lists of them. */
+export function isAcl(raw: unknown): boolean {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return false;
+  return Object.keys(ACL_FIELDS).every((field) => {
+    const roles = (raw as Record<string, unknown>)[field];
+    const all = Array.isArray(roles) ? roles : [roles ?? ''];
+    return all.every((role) => typeof role === 'string');
+  });
+}
+
 /** Parses an `$acl`; each right is one role or a list. What can't be understood counts as absent. */
 export function parseAcl(raw: unknown): StreamAcl | undefined {
   if (typeof raw !== 'object' || raw === null) return undefined;

@@ -1,5 +1,5 @@
 /** Stream names and stream metadata as the protocol knows them. Pure. */
-import { parseAcl, type StreamAcl } from './acl.js';
+import { isAcl, parseAcl, type StreamAcl } from './acl.js';
 
 export type StreamMetadata = {
   maxCount?: number;
@@ -44,7 +44,10 @@ export function streamNameProblem(stream: string): string | undefined {
   return undefined;
 }
 
-/** Parses the data of a `$metadata` event. Like the real server, what can't be understood counts as absent. */
+/**
+ * Parses the data of a `$metadata` event. Like the real server: with a system property of the wrong type all of it counts as
+ * absent, and a bound that bounds nothing counts as absent alone.
+ */
 export function parseStreamMetadata(data: Buffer): StreamMetadata {
   let raw: unknown;
   try {
@@ -52,17 +55,25 @@ export function parseStreamMetadata(data: Buffer): StreamMetadata {
   } catch {
     return {};
   }
-  if (typeof raw !== 'object' || raw === null) return {};
+  if (typeof raw !== 'object' || raw === null || !isWellTyped(raw as Record<string, unknown>)) return {};
   const { $maxCount: maxCount, $maxAge: maxAge, $tb: truncateBefore, $acl } = raw as Record<string, unknown>;
   const acl = parseAcl($acl);
   return {
     ...(acl && { acl }),
-    ...(isCount(maxCount) && { maxCount }),
-    ...(isCount(maxAge) && { maxAge }),
+    ...(isCount(maxCount) && maxCount > 0 && { maxCount }),
+    ...(isCount(maxAge) && maxAge > 0 && { maxAge }),
     ...(isCount(truncateBefore) && {
       truncateBefore: truncateBefore >= DELETED_TRUNCATE_BEFORE ? ('deleted' as const) : truncateBefore,
     }),
   };
+}
+
+function isWellTyped(raw: Record<string, unknown>): boolean {
+  const integers = ['$maxCount', '$maxAge', '$tb', '$cacheControl'].every(
+    (name) => raw[name] === undefined || Number.isInteger(raw[name]),
+  );
+  const { $tmp, $acl } = raw;
+  return integers && ($tmp === undefined || typeof $tmp === 'boolean') && ($acl === undefined || isAcl($acl));
 }
 
 function isCount(value: unknown): value is number {

@@ -23,6 +23,16 @@ describe('parseStreamMetadata', () => {
     expect(parse(SOFT_DELETE_METADATA)).toEqual({ truncateBefore: 'deleted' });
   });
 
+  it.each([
+    ['{"$maxCount":0,"$maxAge":-1,"$tb":1}', { truncateBefore: 1 }],
+    ['{"$maxCount":"2","$tb":1}', {}],
+    ['{"$maxAge":1.5,"$tb":1}', {}],
+    ['{"$acl":5,"$tb":1}', {}],
+    ['{"$acl":{"$r":5},"$tb":1}', {}],
+    ['{"$tmp":"x","$tb":1}', {}],
+    ['{"$acl":{"$r":["a"]},"$tb":1}', { acl: { read: ['a'] }, truncateBefore: 1 }],
+  ])('takes %s as the real server does', (text, metadata) => expect(parse(text)).toEqual(metadata));
+
   it.each(['', 'no json', 'null', '[]', '"text"', '{"$maxCount":"5","$tb":-1}'])('takes %j for no metadata', (text) => {
     expect(parse(text)).toEqual({});
   });

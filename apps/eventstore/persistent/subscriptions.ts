@@ -144,7 +144,7 @@ export class PersistentSubscriptions {
   /** Of one source or of all; a source that has none is NOT_FOUND. */
   async list(source: string | undefined): Promise<GroupInfo[]> {
     const wanted = [...this.groups.values()].filter((group) => [undefined, group.definition.source].includes(source));
-    if (source !== undefined && wanted.length === 0) throw rpc.persistentSubscriptionDoesNotExist(source, '');
+    if (source !== undefined && wanted.length === 0) throw rpc.noPersistentSubscription(source);
     return Promise.all(wanted.map((group) => group.info()));
   }
 

@@ -265,6 +265,9 @@ export function messageOf(frame: Buffer, source: string): Message | undefined {
   };
 }
 
+/** How the real server shows “not by time”. */
+const NEVER = 2 ** 31 - 1;
+
 /** Data of the link by which a message is parked: to the event itself, or where a broken link points. */
 export function parkedLink(frame: Buffer): { data: string; revision: number } {
   const read = readFrame(frame);
@@ -322,7 +325,7 @@ function subscriptionInfo(info: GroupInfo) {
   message.setLiveBufferSize(settings.liveBufferSize);
   message.setBufferSize(settings.bufferSize);
   message.setReadBatchSize(settings.readBatchSize);
-  message.setCheckPointAfterMilliseconds(settings.checkpointAfter);
+  message.setCheckPointAfterMilliseconds(settings.checkpointAfter === 0 ? NEVER : settings.checkpointAfter);
   message.setMinCheckPointCount(settings.minCheckpointCount);
   message.setMaxCheckPointCount(settings.maxCheckpointCount);
   message.setReadBufferCount(info.buffered);

@@ -30,7 +30,7 @@ export type ReadRequest = {
 /** What the real server takes for a window that isn't given. */
 const DEFAULT_WINDOW = 32;
 /** Clients say “end” also as the highest unsigned number. */
-const BEYOND_END = 2 ** 63;
+const END = 2 ** 64;
 
 /** Parses a `ReadReq`. Throws `MalformedMessage` and `InvalidFilter`. */
 export function readReadRequest(message: Buffer): ReadRequest {
@@ -100,7 +100,7 @@ function readSource(options: Options, direction: ReadRequest['direction']): Pick
 
 function bounded(value: string): ReadFrom {
   const number = Number(value);
-  return number >= BEYOND_END ? 'end' : number;
+  return number >= END ? 'end' : Math.min(number, Number.MAX_SAFE_INTEGER);
 }
 
 function readFilter(options: Options): Pick<ReadRequest, 'filter' | 'checkpointInterval'> {

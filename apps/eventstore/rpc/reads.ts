@@ -158,6 +158,7 @@ async function readStream(log: EventLog, stream: string, request: ReadRequest, o
   const notBefore = oldestReadable(state);
   const tellPositions = request.compatibility >= 1;
   const maxCount = request.maxCount ?? 0;
+  let sent = 0;
   if (request.direction === 'forwards') {
     const wanted = typeof request.from === 'number' ? request.from : 0;
     const start = Math.max(wanted, firstRevision);
@@ -168,9 +169,12 @@ async function readStream(log: EventLog, stream: string, request: ReadRequest, o
     if (start <= lastRevision) {
       await pump(outlet, start, maxCount, async (cursor, limit) => {
         const page = await log.reader.stream('forwards', stream, cursor, lastRevision, limit, notBefore);
+        sent += page.count;
         const next = page.last === undefined || page.last >= lastRevision ? undefined : page.last + 1;
         return { frames: page.frames, count: page.count, next };
       });
+      // All of it has expired.
+      if (tellPositions && sent === 0) await outlet.send(streamPositionFrame('first', lastRevision + 1));
     }
   } else {
     const wanted = request.from === 'start' ? 0 : request.from === 'end' ? lastRevision : request.from;

@@ -65,6 +65,11 @@ export const rpc = {
       'stream-name': stream,
       'group-name': group,
     }),
+  noPersistentSubscription: (stream: string) =>
+    rpcError(status.NOT_FOUND, `Subscription group  on stream ${stream} does not exist.`, {
+      exception: 'persistent-subscription-does-not-exist',
+      'stream-name': stream,
+    }),
   persistentSubscriptionExists: (stream: string, group: string) =>
     rpcError(status.ALREADY_EXISTS, `Subscription group ${group} on stream ${stream} exists.`, {
       exception: 'persistent-subscription-exists',
