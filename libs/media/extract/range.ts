@@ -192,7 +192,9 @@ export async function extractRange(
       }
     }
     return await finish(
-      encoder ? encoding(file, info, times.value, encoder, options.threads) : copying(file, info, times.value),
+      encoder
+        ? encoding(file, info, resolved.value, times.value, encoder, options.threads)
+        : copying(file, info, times.value),
     );
   } finally {
     await rm(work, { force: true });
@@ -231,7 +233,7 @@ async function smartPicture(
     if (name !== 'middle') {
       const times = await timesOf(file, info, part, running);
       if (!times.ok) return times;
-      const { input, output } = encoding(file, info, times.value, encoder, running.threads);
+      const { input, output } = encoding(file, info, part, times.value, encoder, running.threads);
       job = { inputs: [input], output: [...output, ...parameterSets(codec), '-f', 'mov', piece] };
     }
     const run = await runFfmpeg({ ...running, ...job, globals: ['-xerror'] });
@@ -342,12 +344,16 @@ function copying(file: FileInput, info: MediaInfo, times: RangeTimes): Picture {
 function encoding(
   file: FileInput,
   info: MediaInfo,
+  { first, count }: FrameRange,
   times: RangeTimes,
   encoder: EncoderPlan,
   threads: number | undefined,
 ): Picture & { input: FileInput } {
   const { rate, variableRate } = info.video!;
-  const lead = Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
+  // MXF need not say when pictures are shown, only the order they are stored in; then their times are late by the decoder's delay, and
+  // only counting from the first one is right.
+  const byCount = info.container === 'MXF' && !mayBeIntra(info.video!);
+  const lead = byCount ? times.start : Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
   const seek = times.start - lead;
   // ffmpeg 7 forgets how long a picture lasts when `setpts` moves it, and the last one of the film is lost: `fps` says it again, and
   // of variable rate the packets are moved instead.
@@ -355,7 +361,7 @@ function encoding(
   const shift = variableRate ? ['-bsf:v', 'setts=pts=PTS-STARTPTS:dts=DTS-STARTPTS'] : [];
   const [from, to] = [lead - 0.4 * times.gap, lead + insideLast(times)].map(secondsText);
   const filters = [
-    ...[`trim=start=${from}:end=${to}`, ...regular],
+    ...[byCount ? `trim=start_frame=${first}:end_frame=${first + count}` : `trim=start=${from}:end=${to}`, ...regular],
     ...[...colourFilter(info.video!), `format=${encoder.format}`],
   ];
   return {

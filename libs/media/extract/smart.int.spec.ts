@@ -54,7 +54,7 @@ test.each([
   async (name, options, range, copied) => {
     await expectSmart(await bench.source(name, { audioChannels: 1, ...options }), range, copied);
   },
-  60_000,
+  180_000,
 );
 
 test.each([
@@ -83,7 +83,7 @@ test.each([
     expect(extract.warnings).toContain(obstacle);
     expect((await readdir(folder)).filter((entry) => entry.includes('.part'))).toEqual([]);
   },
-  60_000,
+  180_000,
 );
 
 test('what can be copied as it is, and another codec asked for, are not smart rendered', async () => {
