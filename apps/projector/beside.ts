@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordedEvent } from '#libs/events/catalogue/index.js';
-import type { EventBatch, LogSubscription } from '#libs/events/log/types.js';
 import type { PoolClient } from '#libs/postgres/index.js';
 import {
   compareReadModels,
@@ -9,10 +8,12 @@ import {
   replaceReadModel,
   scratchCopy,
 } from '#libs/read-models/index.js';
+import { BATCH, type Pace, type Reading, Readings } from './readings.js';
 import { Worker, type WorkerContext } from './worker.js';
 
 const SUFFIX = { REPLACE: 'rebuild', VERIFY: 'compare' } as const;
-const BATCH = 250;
+/** Small transactions, so that who writes what is being read never waits long for the processor. */
+const GATHER_EVENTS = 1_000;
 const PROGRESS_MS = 1_000;
 /** Readers and writers of the rows wait for each other at most so long. */
 const SWAP_WAIT_MS = 1_000;
@@ -25,28 +26,28 @@ const SWAP_PAUSE_MS = 200;
 export class Beside {
   readonly #copy: Worker;
   readonly #abort = new AbortController();
-  #subscription: LogSubscription | undefined;
-  #throttle: number | null;
+  #reading: Reading | undefined;
+  #pace: Pace;
   #cancelled = false;
-  #paceFrom = performance.now();
-  #paced = 0;
   /** Events this process has read, and since when. */
   readonly #began = performance.now();
 
   constructor(
     private readonly live: Worker,
     private readonly order: RebuildOrder,
-    private readonly context: Omit<WorkerContext, 'admit' | 'dismiss' | 'changed' | 'signal'>,
+    private readonly readings: Readings,
+    private readonly context: Omit<WorkerContext, 'admit' | 'dismiss' | 'changed' | 'signal' | 'gatherEvents'>,
   ) {
-    this.#throttle = order.throttle;
+    this.#pace = { throttle: order.throttle };
     const { projection } = live;
     this.#copy = new Worker(
       { ...projection, model: scratchCopy(projection.model, SUFFIX[order.purpose]) },
       {
         ...context,
         signal: this.#abort.signal,
+        gatherEvents: GATHER_EVENTS,
         admit: () => this.#read(),
-        dismiss: () => void this.#subscription?.stop(),
+        dismiss: () => void this.#stopReading(),
         changed: () => undefined,
       },
     );
@@ -54,9 +55,11 @@ export class Beside {
 
   /** What the order says by now. */
   heed({ throttle, cancel }: RebuildOrder): void {
-    if (throttle !== this.#throttle) [this.#paceFrom, this.#paced] = [performance.now(), 0];
-    this.#throttle = throttle;
     this.#cancelled = cancel;
+    if (throttle === this.#pace.throttle) return;
+    this.#pace = { throttle };
+    // At its own pace from here on.
+    if (this.#reading) this.#read();
   }
 
   /** Leaves it for the next runner. */
@@ -99,32 +102,20 @@ export class Beside {
       logger?.warn({ projection: this.live.name, err: error }, 'rebuild interrupted, to be taken up again');
     } finally {
       this.#abort.abort();
-      await this.#subscription?.stop();
+      await this.#stopReading();
       await Promise.all(running);
     }
   }
 
   #read(): void {
-    const { log } = this.context;
-    this.#subscription = log.subscribe({
-      after: this.#copy.position,
-      categories: this.live.projection.model.categories,
-      maxBatch: BATCH,
-      unreadable: 'deliver',
-      onBatch: (batch) => this.#apply(batch),
-    });
+    void this.#stopReading();
+    this.#reading = this.readings.join({ worker: this.#copy, pace: this.#pace, live: this.live });
   }
 
-  async #apply(batch: EventBatch): Promise<void> {
-    const atEnd = batch.live || batch.events.length < BATCH;
-    await this.#copy.apply(batch, atEnd);
-    this.#paced += batch.events.length;
-    while (this.#throttle !== null && !this.#abort.signal.aborted) {
-      const early = (this.#paced * 1000) / this.#throttle - (performance.now() - this.#paceFrom);
-      if (early < 5) return;
-      // Not all at once: the limit may be lifted meanwhile.
-      await sleep(Math.min(early, SWAP_PAUSE_MS), undefined, { signal: this.#abort.signal }).catch(() => undefined);
-    }
+  async #stopReading(): Promise<void> {
+    const reading = this.#reading;
+    this.#reading = undefined;
+    await reading?.stop();
   }
 
   async #progress(): Promise<void> {
@@ -144,11 +135,10 @@ export class Beside {
 
   /** Takes a snapshot in which both stand at one position, and compares in it while the live rows move on. */
   async #compare(running: Promise<void>[]): Promise<boolean> {
-    if (this.#subscription) {
+    if (this.#reading) {
       if (!this.#caughtUp) return false;
       // From here on it goes where the live rows are, and not further.
-      await this.#subscription.stop();
-      this.#subscription = undefined;
+      await this.#stopReading();
     }
     const { live } = this;
     const copy = this.#copy;
@@ -236,7 +226,7 @@ export class Beside {
     found?: { readonly position: bigint; readonly differences: unknown },
   ): Promise<void> {
     this.#abort.abort();
-    await this.#subscription?.stop();
+    await this.#stopReading();
     await Promise.all(running);
     await dropReadModel(this.context.pool, this.#copy.projection.model);
     await this.#record(

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { CopyText } from './copy.js';
+import { CopyRows, jsonText } from './copy.js';
 import { type EntityClass, type Row, type Table, type TableColumn, tableOf } from '#libs/read-models/index.js';
 
 /** What a statement needs of a connection. */
@@ -10,7 +10,7 @@ export interface Queryable {
 
 /** What many new rows need of it: COPY, cheaper than inserting, and dearer for a few. */
 export interface Copyable extends Queryable {
-  /** @param messages from {@link CopyText} */
+  /** @param messages from {@link CopyRows} */
   copy(text: string, messages: readonly Buffer[]): Promise<void>;
 }
 
@@ -26,10 +26,10 @@ interface Changes {
   readonly add: Record<string, number>;
 }
 
-/** What is to become of one row. `row` is all of it; `line` is where its text stands in the table's COPY. */
+/** What is to become of one row. `row` is all of it; `at` says which row of the table's COPY it is. */
 type Pending =
   | { readonly kind: 'insert'; readonly row: Values; readonly replaces: boolean }
-  | { readonly kind: 'copy'; readonly line: number; readonly replaces: boolean; changes: Changes | undefined }
+  | { readonly kind: 'copy'; readonly at: number; readonly replaces: boolean; changes: Changes | undefined }
   | ({ readonly kind: 'update' } & Changes)
   | { readonly kind: 'delete'; readonly key: Values };
 
@@ -37,7 +37,7 @@ interface Collected {
   readonly table: Table;
   readonly rows: Map<string, Pending>;
   /** New rows of a bulk that copies. */
-  copy: CopyText;
+  copy: CopyRows;
 }
 
 /** The rows are not as the events before should have left them: an event was skipped, or written twice. */
@@ -47,10 +47,12 @@ export class RowMismatch extends Error {
 
 export interface BulkOptions {
   /**
-   * For many new rows: each becomes text for COPY at once, and is no object that has to live until the rows are written.
+   * For many new rows: each becomes bytes for COPY at once, and is no object that has to live until the rows are written.
    * Changes to such a row are written as an update after it. The connection must be able to copy.
    */
   readonly copy?: boolean;
+  /** Rows are only inserted: with `copy`, nothing is kept of them but those bytes. Two rows of one key are the database's to find. */
+  readonly appendOnly?: boolean;
 }
 
 /**
@@ -64,15 +66,25 @@ export interface BulkOptions {
 export class Bulk {
   readonly #schema: string;
   readonly #copy: boolean;
+  readonly #appendOnly: boolean;
   readonly #collected: readonly Collected[];
   readonly #byEntity = new Map<EntityClass, Collected>();
   readonly #later: { text: string; values: Value[] }[] = [];
 
   /** @param entities parents before children, as foreign keys go */
-  constructor(schema: string, entities: readonly EntityClass[], { copy = false }: BulkOptions = {}) {
+  constructor(
+    schema: string,
+    entities: readonly EntityClass[],
+    { copy = false, appendOnly = false }: BulkOptions = {},
+  ) {
     this.#schema = schema;
     this.#copy = copy;
-    this.#collected = entities.map((entity) => ({ table: tableOf(entity), rows: new Map(), copy: new CopyText() }));
+    this.#appendOnly = appendOnly;
+    this.#collected = entities.map((entity) => ({
+      table: tableOf(entity),
+      rows: new Map(),
+      copy: new CopyRows(tableOf(entity).columns),
+    }));
     entities.forEach((entity, index) => this.#byEntity.set(entity, this.#collected[index]!));
   }
 
@@ -80,12 +92,16 @@ export class Bulk {
   insert<T extends object>(entity: EntityClass<T>, row: Row<T>): void {
     const collected = this.#of(entity);
     const { rows, table, copy } = collected;
+    if (this.#copy && this.#appendOnly) {
+      copy.add(row as Values);
+      return;
+    }
     const id = idOf(table, row as Values);
     const before = rows.get(id);
     if (before && before.kind !== 'delete') throw new RowMismatch(`${table.name} has the row ${id} already`);
     const replaces = before !== undefined;
     if (!this.#copy) rows.set(id, { kind: 'insert', row: row as Values, replaces });
-    else rows.set(id, { kind: 'copy', line: copy.add(lineOf(table, row as Values)), replaces, changes: undefined });
+    else rows.set(id, { kind: 'copy', at: copy.add(row as Values), replaces, changes: undefined });
   }
 
   /** `add` counts up or down on what `set` and earlier changes left. */
@@ -95,7 +111,7 @@ export class Bulk {
     set: Partial<Row<T>>,
     add: Counters<T> = {} as Counters<T>,
   ): void {
-    const { rows, table } = this.#of(entity);
+    const { rows, table } = this.#changeable(entity);
     const id = idOf(table, key as Values);
     const before = rows.get(id);
     switch (before?.kind) {
@@ -122,10 +138,10 @@ export class Bulk {
   }
 
   delete<T extends object>(entity: EntityClass<T>, key: Key<T>): void {
-    const { rows, table, copy } = this.#of(entity);
+    const { rows, table, copy } = this.#changeable(entity);
     const id = idOf(table, key as Values);
     const before = rows.get(id);
-    if (before?.kind === 'copy') copy.remove(before.line);
+    if (before?.kind === 'copy') copy.remove(before.at);
     if ((before?.kind === 'copy' || before?.kind === 'insert') && !before.replaces) rows.delete(id);
     else rows.set(id, { kind: 'delete', key: keyOf(table, key as Values) });
   }
@@ -155,7 +171,7 @@ export class Bulk {
       const { table, rows } = collected;
       const messages = collected.copy.messages();
       if (messages.length > 0) statements.push((connection as Copyable).copy(this.#copyText(table), messages));
-      collected.copy = new CopyText();
+      if (messages.length > 0) collected.copy = new CopyRows(table.columns);
       const inserted: Values[] = [];
       for (const change of rows.values()) if (change.kind === 'insert') inserted.push(change.row);
       if (inserted.length > 0)
@@ -206,6 +222,12 @@ export class Bulk {
     return collected;
   }
 
+  #changeable(entity: EntityClass): Collected {
+    const collected = this.#of(entity);
+    if (this.#appendOnly) throw new TypeError(`Rows of ${collected.table.name} are only ever inserted`);
+    return collected;
+  }
+
   #name(table: Table): string {
     return `${pg.escapeIdentifier(this.#schema)}.${pg.escapeIdentifier(table.name)}`;
   }
@@ -216,7 +238,7 @@ export class Bulk {
   }
 
   #copyText(table: Table): string {
-    return `COPY ${this.#name(table)} (${table.columns.map(quote).join(', ')}) FROM STDIN`;
+    return `COPY ${this.#name(table)} (${table.columns.map(quote).join(', ')}) FROM STDIN WITH (FORMAT binary)`;
   }
 
   #deleteText(table: Table): string {
@@ -291,20 +313,9 @@ function columnsOf(table: Table, properties: readonly string[]): TableColumn[] {
   });
 }
 
-/** Postgres text holds neither NUL nor half a surrogate pair; an author's slip of this kind must not stop a projection. */
-const storable = (text: string): string =>
-  text.replace(/\0|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD');
-
 /** Quoted, as elements of Postgres array literals are. */
 const quoted = (text: string): string =>
   `"${/["\\\0]/.test(text) ? text.replaceAll('\0', '\uFFFD').replace(/["\\]/g, '\\$&') : text}"`;
-
-/** JSON text that Postgres takes. `JSON.stringify` escapes exactly what it would refuse; the escapes are cheap to find. */
-function jsonText(value: unknown): string {
-  const json = JSON.stringify(value);
-  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
-  return JSON.stringify(value, (_, part: unknown) => (typeof part === 'string' ? storable(part) : part));
-}
 
 type Encode = (value: unknown) => string;
 
@@ -333,39 +344,6 @@ export function toArrays(rows: readonly Values[], columns: readonly TableColumn[
     }
     return out + '}';
   });
-}
-
-const COPY_ESCAPES: Readonly<Record<string, string>> = {
-  '\\': '\\\\',
-  '\n': '\\n',
-  '\r': '\\r',
-  '\t': '\\t',
-  '\0': '\uFFFD',
-};
-const copied = (text: string): string =>
-  /[\\\n\r\t\0]/.test(text) ? text.replace(/[\\\n\r\t\0]/g, (found) => COPY_ESCAPES[found]!) : text;
-
-const fieldsOf = new WeakMap<Table, { readonly property: string; readonly field: Encode }[]>();
-
-/** A row in the text format of COPY, without the newline. */
-function lineOf(table: Table, row: Values): string {
-  let fields = fieldsOf.get(table);
-  if (!fields) {
-    fields = table.columns.map((column) => {
-      const encode = encoderOf(column);
-      const escaped = column.type === 'text' || column.type === 'jsonb';
-      return { property: column.property, field: escaped ? (value) => copied(encode(value)) : encode };
-    });
-    fieldsOf.set(table, fields);
-  }
-  const texts = new Array<string>(fields.length);
-  for (let i = 0; i < fields.length; i++) {
-    const { property, field } = fields[i]!;
-    const value = row[property];
-    texts[i] = value === null || value === undefined ? '\\N' : field(value);
-  }
-  // A joined string is flat; one made by appending would keep all of its parts alive.
-  return texts.join('\t');
 }
 
 const names = new Map<string, string>();

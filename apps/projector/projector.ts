@@ -8,6 +8,7 @@ import type { Projection } from './projection.js';
 import { PROJECTIONS } from './projections/index.js';
 import { Group } from './group.js';
 import { readRetries } from './parking.js';
+import { Readings } from './readings.js';
 import { newHolder, type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
 
 export interface ProjectorOptions {
@@ -146,6 +147,7 @@ class RunningProjector implements Projector {
   readonly #waiting = new Set<() => void>();
   /** Workers without a reader; true for those that have caught up by themselves. */
   readonly #joining = new Map<Worker, boolean>();
+  readonly #readings: Readings;
   readonly #besides = new Map<Worker, { beside: Beside; done: Promise<void> }>();
   #main: Reader | undefined;
   readonly #lagging = new Set<Reader>();
@@ -162,6 +164,7 @@ class RunningProjector implements Projector {
       applicationName: 'picturelock projector',
       onError: (error) => options.logger?.warn({ err: error }, 'idle database connection lost'),
     });
+    this.#readings = new Readings(options.log);
     this.#group = new Group(options.url, options.logger);
     this.#categories = [...new Set(projections.flatMap(({ model }) => model.categories))];
     this.#workers = projections.map(
@@ -261,7 +264,7 @@ class RunningProjector implements Projector {
         running.beside.heed(order);
         continue;
       }
-      const beside = new Beside(worker, order, {
+      const beside = new Beside(worker, order, this.#readings, {
         url: this.options.url,
         pool: this.#pool,
         log: this.options.log,

@@ -16,6 +16,9 @@ export interface RebuildOptions {
   readonly projections?: readonly Projection[];
   readonly maxBatch?: number;
   readonly logger?: ProjectorLogger;
+  /** Told every `progressMs` (default 1,000) how many events the furthest projection has written. */
+  readonly onProgress?: (events: number) => void;
+  readonly progressMs?: number;
 }
 
 export interface RebuildReport {
@@ -50,6 +53,10 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
   const position = await log.head();
   const started = performance.now();
   const projector = startProjector({ ...options, projections });
+  const { onProgress, progressMs = 1_000 } = options;
+  const telling =
+    onProgress &&
+    setInterval(() => onProgress(Math.max(...projector.status().map(({ events }) => events))), progressMs);
   try {
     await projector.reached(position);
     return {
@@ -58,6 +65,7 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
+    clearInterval(telling);
     await projector.stop();
   }
 }

@@ -27,6 +27,8 @@ export interface WorkerContext {
   readonly holder: string;
   readonly signal: AbortSignal;
   readonly logger: ProjectorLogger | undefined;
+  /** While catching up, this many events share a transaction. */
+  readonly gatherEvents?: number;
   /** The worker leads and knows its position: give it batches. */
   admit(worker: Worker): void;
   /** No more batches, please. */
@@ -403,12 +405,12 @@ export class Worker {
     gathering.events += events.length;
     gathering.to = this.#readTo = to;
     gathering.lastEventAt = events.at(-1)?.created ?? gathering.lastEventAt;
-    if (gathering.events >= CATCH_UP_EVENTS) await this.#settle(session, false);
+    if (gathering.events >= (this.context.gatherEvents ?? CATCH_UP_EVENTS)) await this.#settle(session, false);
   }
 
   #beginGathering(session: Session): Gathering {
     const { model } = this.projection;
-    const bulk = new Bulk(model.schema, model.entities, { copy: true });
+    const bulk = new Bulk(model.schema, model.entities, { copy: true, appendOnly: model.appendOnly ?? false });
     const flush = async (): Promise<void> => {
       if (!gathering.begun) {
         await this.#writing;
@@ -514,7 +516,7 @@ export class Worker {
   async #apply(connection: Queryable, due: readonly RecordedEvent[], waiting: readonly RecordedEvent[]): Promise<void> {
     const { model } = this.projection;
     if (due.length > 0) {
-      const bulk = new Bulk(model.schema, model.entities);
+      const bulk = new Bulk(model.schema, model.entities, { appendOnly: model.appendOnly ?? false });
       const flush = (): Promise<void> => bulk.flush(connection);
       await applyEvents(this.projection.begin({ bulk, flush }), due);
       await flush();

@@ -29,3 +29,18 @@ export class PostgresError extends Error {
     super(message, options);
   }
 }
+
+/**
+ * The server can't be reached, goes down or comes up, or the database is not there: nothing that a statement did. Asking
+ * again helps once it is back.
+ */
+export function isDatabaseAway(error: unknown): boolean {
+  // The mapper's errors carry the driver's.
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof code === 'string')
+    return /^08/.test(code) || ['57P01', '57P02', '57P03', '3D000'].includes(code) || /^E(CONN|PIPE)/.test(code);
+  return (
+    typeof message === 'string' &&
+    /^(Connection terminated|Client (has encountered a connection error|was closed))/.test(message)
+  );
+}

@@ -48,6 +48,7 @@ export const audit: ReadModel = {
   version,
   schema,
   entities: [AuditRow],
+  appendOnly: true,
   categories: [
     'organisation',
     'user',

@@ -42,6 +42,7 @@ export const feed: ReadModel = {
   version,
   schema,
   entities: [ChangeRow],
+  appendOnly: true,
   categories: [
     'organisation',
     'user',

@@ -19,6 +19,11 @@ export interface ReadModel {
   readonly categories: readonly string[];
   /** Names of indexes that handlers look rows up by; the others are made only when a new model has been filled. */
   readonly lookups?: readonly string[];
+  /**
+   * Rows are only ever inserted, and no handler looks one up or knows of another: a new model gets its primary keys, too,
+   * when it has been filled.
+   */
+  readonly appendOnly?: boolean;
   /** Name of the read model that this one is a scratch copy of. */
   readonly copyOf?: string;
 }

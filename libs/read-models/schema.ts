@@ -31,7 +31,11 @@ export interface EnsureOptions {
 
 /** Stands for the schema's name in the statements that TypeORM composes. */
 const PLACEHOLDER = '__schema__';
-const LOCK = `SELECT pg_advisory_xact_lock(hashtextextended('picturelock.read-models', 0))`;
+/** Those who make one model's tables queue up; the indexes of several are made at once. */
+const lock = ({ schema }: ReadModel): pg.QueryConfig => ({
+  text: 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))',
+  values: [`picturelock.read-models.${schema}`],
+});
 const ddls = new Map<string, Promise<readonly string[]>>();
 
 /**
@@ -79,13 +83,35 @@ function ddlOf(pool: Pool, model: ReadModel): Promise<readonly string[]> {
 const fingerprintOf = (ddl: readonly string[]): string =>
   `picturelock ${createHash('sha256').update(ddl.join(';\n')).digest('hex')}`;
 
-const FILLING = ' filling';
+const FILLING = ' filling without keys';
 
-/** Statements that can wait until the rows are there. */
+/** What is made before the rows are there, and what waits for them. */
+function split(model: ReadModel, ddl: readonly string[]): { first: string[]; later: string[] } {
+  const first: string[] = [];
+  const later: string[] = [];
+  for (const statement of ddl) {
+    if (deferrable(model, statement)) later.push(statement);
+    else if (!model.appendOnly) first.push(statement);
+    else {
+      const [table, key] = withoutKey(statement);
+      first.push(table);
+      // Before the other indexes: two rows of one key are found out first.
+      if (key) later.unshift(key);
+    }
+  }
+  return { first, later };
+}
+
 const deferrable = (model: ReadModel, statement: string): boolean =>
   / FOREIGN KEY /.test(statement) ||
   (/^CREATE (UNIQUE )?INDEX /.test(statement) &&
     !(model.lookups ?? []).some((index) => statement.includes(`INDEX "${index}" `)));
+
+/** `CREATE TABLE` without its primary key, and the statement that adds it. */
+function withoutKey(statement: string): [table: string, key: string | undefined] {
+  const found = /^CREATE TABLE (\S+) .*?(, (CONSTRAINT "[^"]+" PRIMARY KEY \([^)]*\)))/.exec(statement);
+  return found ? [statement.replace(found[2]!, ''), `ALTER TABLE ${found[1]} ADD ${found[3]}`] : [statement, undefined];
+}
 
 const inSchema = (statement: string, schema: string): string =>
   statement.replaceAll(`"${PLACEHOLDER}"`, pg.escapeIdentifier(schema));
@@ -95,8 +121,7 @@ const comment = (schema: string, text: string): string =>
 
 async function create(client: PoolClient, model: ReadModel, ddl: readonly string[], fill: boolean): Promise<void> {
   await client.query(`CREATE SCHEMA ${pg.escapeIdentifier(model.schema)}`);
-  for (const statement of ddl)
-    if (!fill || !deferrable(model, statement)) await client.query(inSchema(statement, model.schema));
+  for (const statement of fill ? split(model, ddl).first : ddl) await client.query(inSchema(statement, model.schema));
   await client.query(comment(model.schema, `${fingerprintOf(ddl)}${fill ? FILLING : ''}`));
 }
 
@@ -116,17 +141,18 @@ async function look(
 }
 
 /**
- * Makes the foreign keys and indexes that were left out of new tables, and lets the planner know the tables. One
- * transaction; nothing to do on complete tables.
+ * Makes the keys and indexes that were left out of new tables, and lets the planner know the tables. One transaction;
+ * nothing to do on complete tables.
  */
 export async function completeReadModel(pool: Pool, model: ReadModel): Promise<void> {
   const ddl = await ddlOf(pool, model);
   await withTransaction(pool, async (client) => {
-    await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL maintenance_work_mem = '128MB'`);
-    await client.query(LOCK);
+    await client.query(
+      `SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL maintenance_work_mem = '128MB'`,
+    );
+    await client.query(lock(model));
     if ((await look(client, model.schema, ddl)) !== 'filling') return;
-    for (const statement of ddl)
-      if (deferrable(model, statement)) await client.query(inSchema(statement, model.schema));
+    for (const statement of split(model, ddl).later) await client.query(inSchema(statement, model.schema));
     await client.query(comment(model.schema, fingerprintOf(ddl)));
   });
   for (const entity of model.entities)
@@ -148,7 +174,7 @@ export async function ensureReadModel(
   await ensureControl(pool);
   const ddl = await ddlOf(pool, model);
   return withTransaction(pool, async (client) => {
-    await client.query(LOCK);
+    await client.query(lock(model));
     const found = await look(client, model.schema, ddl);
     const { rowCount: known } = await client.query(
       `SELECT 1 FROM projection.checkpoint WHERE name = $1 AND version = $2`,

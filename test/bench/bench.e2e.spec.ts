@@ -46,7 +46,7 @@ describe('npm run bench', () => {
     );
     expect(failure).toMatchObject({ code: 2, stdout: '' });
     expect(failure.stderr).toMatch(
-      /There is no bench nothing[^]*Benches: annotate, append, eventstore, extract, live, rebuild, transcode/,
+      /There is no bench nothing[^]*Benches: annotate, append, considerate, eventstore, extract, live, rebuild, transcode/,
     );
   });
 });

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -26,7 +26,7 @@ const HELP = `npm run bench [-- name… --quick]
 
 One JSON object per line for each figure on standard output, a table on standard error. --quick is for looking whether the
 benches work: its figures say nothing. BENCH_SECONDS sets how long each rate is measured. --only '50 clients' measures only
-what matches; --profile <folder> has the services write CPU profiles there. BENCH_EMMETT names a folder in which
+what matches; --out <folder> keeps plots there; --profile <folder> has the services write CPU profiles. BENCH_EMMETT names a folder in which
 @event-driven-io/emmett-postgresql is installed: append then measures it too.
 Benches: ${benchNames().join(', ')}`;
 
@@ -38,6 +38,7 @@ export async function main(args: readonly string[]): Promise<number> {
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
+      out: { type: 'string' },
       profile: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -89,6 +90,15 @@ export async function main(args: readonly string[]): Promise<number> {
           ok: met(figure),
         });
         process.stderr.write(`  ${row(figure)}\n`);
+      },
+      artefact: (file, content, data) => {
+        const path = values.out === undefined ? null : resolve(values.out, file);
+        if (path) {
+          mkdirSync(dirname(path), { recursive: true });
+          writeFileSync(path, content);
+          process.stderr.write(`  ${path}\n`);
+        }
+        print({ bench: name, artefact: path, ...data });
       },
     };
     try {

@@ -24,6 +24,8 @@ export interface BenchContext {
   /** Tells the reader of the table what goes on. */
   note(text: string): void;
   report(figure: Figure): void;
+  /** A file beside the figures, written where `--out` says, if it does; `data` is printed as a line of JSON. */
+  artefact(file: string, content: string, data: object): void;
 }
 
 /** Measures one thing: sets up what it needs, reports figures, takes everything down again. */
@@ -61,17 +63,17 @@ const TICKS_PER_SECOND = ((): number => {
   }
 })();
 
-/** Of one process so far, user and system, seconds; 0 where there is no /proc. */
+/** Of one process so far, user and system, and of its children that have ended, seconds; 0 where there is no /proc. */
 function cpuOf(pid: number): number {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
   } catch {
     return 0;
   }
 }
 
-function childrenOf(parent: number): number[] {
+export function childrenOf(parent: number): number[] {
   if (!existsSync('/proc')) return [];
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

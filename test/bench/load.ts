@@ -19,7 +19,13 @@ export interface LoadClient {
 }
 
 export type Order = { readonly apiUrl: string; readonly query: string; readonly clients: readonly LoadClient[] } & (
-  | { readonly kind: 'annotate'; readonly seconds: number; readonly warmUpSeconds: number }
+  | {
+      readonly kind: 'annotate';
+      readonly seconds: number;
+      readonly warmUpSeconds: number;
+      /** Mean pause of each client between two, milliseconds; default none. */
+      readonly pauseMs?: number;
+    }
   | { readonly kind: 'live'; readonly stackId: string; readonly subscription: string; readonly messages: number }
 );
 
@@ -138,6 +144,7 @@ async function annotate(order: Extract<Order, { kind: 'annotate' }>): Promise<De
           answered.push(now - sent);
           last = now;
         }
+        if (order.pauseMs) await sleep(order.pauseMs * (0.5 + Math.random()));
       }
       agent.destroy();
     }),

@@ -1,12 +1,15 @@
 import { parseArgs } from 'node:util';
 import { tortureStore } from './eventstore-rounds.js';
+import { projectorRounds } from './projector-rounds.js';
 import { torture } from './rounds.js';
+import { switches } from './switches.js';
 
-const HELP = `npm run torture [-- --store --rounds N --seed S]
+const HELP = `npm run torture [-- --store | --projector | --switches] [--rounds N --seed S]
 
 Kills services during work, in N rounds (default 200), and checks that nothing is lost and nothing doubled. The report is
 one line of JSON. The same seed plans the same commands and kills. --store: the event store alone, and Postgres below it, under
-concurrent appends.`;
+concurrent appends. --projector: two projectors alone, killed or stopped. --switches: nothing is killed; read models change
+places under load, between two releases of which the later one has a renamed column (default 20).`;
 
 /** Resolves to the exit code: 0 when all is well. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -14,12 +17,14 @@ export async function main(args: readonly string[]): Promise<number> {
     args: [...args],
     options: {
       store: { type: 'boolean', default: false },
-      rounds: { type: 'string', default: '200' },
+      projector: { type: 'boolean', default: false },
+      switches: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
       seed: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
-  const rounds = Number(values.rounds);
+  const rounds = Number(values.rounds ?? (values.switches ? 20 : 200));
   const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
   if (values.help || !Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed)) {
     process.stderr.write(`${HELP}\n`);
@@ -29,7 +34,8 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
   process.stderr.write(`seed ${seed}\n`);
   try {
-    const report = await (values.store ? tortureStore : torture)({
+    const run = values.store ? tortureStore : values.projector ? projectorRounds : values.switches ? switches : torture;
+    const report = await run({
       rounds,
       seed,
       signal: abort.signal,

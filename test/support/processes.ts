@@ -23,15 +23,19 @@ export interface ServiceProcess {
 
 /**
  * Starts one of our services from the build, as the launcher does, with exactly `env` (plus PATH). Rejects with the reason
- * and the last lines of its log when it can't start. It is never restarted by itself.
+ * and the last lines of its log when it can't start. It is never restarted by itself. `dist`: of another build.
  */
-export async function startService(name: ServiceName, env: NodeJS.ProcessEnv): Promise<ServiceProcess> {
-  await ensureBuilt();
+export async function startService(
+  name: ServiceName,
+  env: NodeJS.ProcessEnv,
+  { dist = DIST }: { readonly dist?: string } = {},
+): Promise<ServiceProcess> {
+  if (dist === DIST) await ensureBuilt();
   const folder = mkdtempSync(join(tmpdir(), 'picturelock-service-'));
   const logFile = join(folder, `${name}.log`);
   const service = new Supervised({
     name,
-    main: join(DIST, 'apps', name, 'main.js'),
+    main: join(dist, 'apps', name, 'main.js'),
     env: { PATH: process.env.PATH, NODE_ENV: 'test', ...env },
     logFile,
     restart: false,

@@ -28,6 +28,7 @@ export const API_ERRORS = {
   UPLOAD_NOT_READY: 'The upload is not finished, or was refused.',
   TRANSCODE_FAILED: 'The review copies could not be made; the reason is ffmpeg’s own.',
   SETUP_TOKEN_INVALID: 'The setup token is wrong or was used.',
+  DATABASE_UNAVAILABLE: 'A database is away or is being made again; ask again, with the same command id.',
   PROJECTION_BEHIND: 'The read models have not reached the position asked for in time; ask again.',
   UNKNOWN_PROJECTION: 'There is no projection of that name; `details.known` lists them.',
   REBUILD_RUNNING: 'A rebuild of that projection is requested or running already.',

@@ -15,6 +15,7 @@ import {
 } from 'graphql';
 import { CloseCode, type Context as WsContext, type ServerOptions, type SubscribePayload } from 'graphql-ws';
 import type { GraphQLWsSubscriptionsConfig } from '@nestjs/graphql';
+import { isDatabaseAway } from '#libs/postgres/index.js';
 import type { Logger } from '#libs/runtime/index.js';
 import type { Secrets, Session } from '#libs/secrets/index.js';
 import { checkAsOf, type AsOfReads } from '../history/as-of-reads.js';
@@ -221,6 +222,15 @@ export class GraphqlEdge {
     const code = formatted.extensions?.['code'];
     const expected = !original || original instanceof GraphQLError;
     if (expected && code !== 'INTERNAL_SERVER_ERROR') return withFieldPath(withOwnCode(formatted));
+    if (isDatabaseAway(original)) {
+      this.#options.logger.warn({ err: original, path: formatted.path }, 'a database is away');
+      return {
+        message: 'A database is not to be reached at the moment; ask again.',
+        path: formatted.path,
+        locations: formatted.locations,
+        extensions: { code: 'DATABASE_UNAVAILABLE' },
+      };
+    }
     const correlationId = randomUUID();
     this.#options.logger.error({ err: original ?? error, correlationId, path: formatted.path }, 'request failed');
     return {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import DataLoader from 'dataloader';
 import { DataSource, In, type EntityManager, type FindOptionsOrder, type QueryRunner } from 'typeorm';
-import { Listener, type Pool, type PoolClient } from '#libs/postgres/index.js';
+import { isDatabaseAway, Listener, type Pool, type PoolClient } from '#libs/postgres/index.js';
 import { leaseStatement, READ_MODELS, type EntityClass } from '#libs/read-models/index.js';
 import { refuse } from '#libs/events/catalogue/index.js';
 import { refusalError } from './refusals.js';
@@ -61,6 +61,8 @@ export class ReadStore {
   /** How far each read model was last seen or said to be: a hint, which a look or a snapshot confirms. */
   readonly #heard = new Map<string, bigint>();
   readonly #holder = randomUUID();
+  /** The furthest position of a snapshot that was used. */
+  shown = -1n;
   #leasedAt = 0;
   #looking: Promise<Checkpoints> | undefined;
   #lookingNext: Promise<Checkpoints> | undefined;
@@ -216,10 +218,10 @@ export class ReadStore {
   }
 }
 
-/** The projector has not made its tables yet, or makes them again. Any other error is thrown on. */
+/** The projector has not made its tables yet, or makes them, or their database, again. Any other error is thrown on. */
 function nothingYet(error: unknown): Checkpoints {
   const { code } = error as { code?: unknown };
-  if (code === '42P01' || code === '3F000') return new Map();
+  if (code === '42P01' || code === '3F000' || isDatabaseAway(error)) return new Map();
   throw error;
 }
 
@@ -338,6 +340,8 @@ export class ReadSession {
     const deadline = Date.now() + PATIENCE_MS;
     // Who reads what was just written comes too early as a rule: hearing of it costs less than a snapshot in vain.
     await this.#store.heard(this.#floor);
+    // Nobody is shown less than before: tables that were dropped and are being filled are not read until they are as far.
+    const { shown } = this.#store;
     let comparedElsewhere = false;
     for (let pause = AGAIN_MS; ; pause = Math.min(pause * 2, MAX_AGAIN_MS)) {
       const runner = inTurn(this.#source.createQueryRunner());
@@ -356,9 +360,10 @@ export class ReadSession {
         const newest = [...at.values()].reduce((a, b) => (a > b ? a : b), -1n);
         const oldest = [...at.values()].reduce((a, b) => (a < b ? a : b));
         const accessIsNewEnough = ACCESS_MODELS.every((name) => (at.get(name) ?? -1n) >= newest);
-        if (accessIsNewEnough && oldest >= this.#floor) {
+        if (accessIsNewEnough && oldest >= this.#floor && oldest >= shown) {
           this.#runner = runner;
           this.#position = oldest;
+          if (oldest > this.#store.shown) this.#store.shown = oldest;
           return runner.manager;
         }
         await runner.query('COMMIT');

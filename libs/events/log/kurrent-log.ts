@@ -128,30 +128,26 @@ class KurrentLog implements EventLog {
     }
   }
 
-  readAll(options: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
-    return this.#readAll(options);
-  }
-
-  async *#readAll(
-    {
-      after = null,
-      categories = allCategories,
-      unreadable,
-    }: { after?: bigint | null; categories?: readonly string[] } & Pick<SubscribeOptions, 'unreadable'>,
-    signal?: AbortSignal,
-  ): AsyncIterable<RecordedEvent> {
-    const read = this.#client.readAll({
-      fromPosition: after === null ? START : { commit: after, prepare: after },
-      filter: this.#filter(categories),
-    });
+  async *readAll({
+    after = null,
+    categories = allCategories,
+  }: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
+    const read = this.#readFrom(after, categories);
     // The server may search long for the first event that matches.
-    for await (const resolved of unlessSilent(read, this.#timeoutMs * 6, signal)) {
+    for await (const resolved of unlessSilent(read, this.#timeoutMs * 6)) {
       // Reads of $all start at the position they are given; ours are exclusive.
       if (after !== null && (positionOf(resolved) ?? 0n) <= after) continue;
-      const decoded = this.#decode(resolved, unreadable);
+      const decoded = this.#decode(resolved);
       const event = decoded instanceof Promise ? await decoded : decoded;
       if (event) yield event;
     }
+  }
+
+  #readFrom(after: bigint | null, categories: readonly string[]) {
+    return this.#client.readAll({
+      fromPosition: after === null ? START : { commit: after, prepare: after },
+      filter: this.#filter(categories),
+    });
   }
 
   async head(): Promise<bigint> {
@@ -245,18 +241,31 @@ class KurrentLog implements EventLog {
     let position = after;
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
-    try {
-      for await (const event of this.#readAll({ after, categories, unreadable }, signal)) {
-        if (signal.aborted) break;
+    // Straight from the client's reader: each generator in between would cost more than decoding an event.
+    const read = this.#readFrom(after, categories);
+    const silence = new Silence(this.#timeoutMs * 6, signal);
+    const reading = async (): Promise<void> => {
+      for await (const resolved of read) {
+        if (silence.over) return;
+        silence.heard();
+        const at = positionOf(resolved);
+        // Reads of $all start at the position they are given; ours are exclusive.
+        if (after !== null && (at ?? 0n) <= after) continue;
+        const decoded = this.#decode(resolved, unreadable);
+        const event = decoded instanceof Promise ? await decoded : decoded;
+        if (!event) continue;
         events.push(event);
         position = event.position;
-        if (events.length >= maxBatch) {
-          await inFlight;
-          inFlight = deliver({ events, position, live: false });
-          inFlight.catch(() => undefined);
-          events = [];
-        }
+        if (events.length < maxBatch) continue;
+        await silence.except(inFlight);
+        if (silence.over) return;
+        inFlight = deliver({ events, position, live: false });
+        inFlight.catch(() => undefined);
+        events = [];
       }
+    };
+    try {
+      await silence.during(reading());
     } finally {
       await inFlight;
     }
@@ -397,20 +406,18 @@ interface Mark {
 }
 
 /**
- * What a reader yields, until it says nothing for so long, milliseconds, or the signal aborts. The client's reader knows
- * neither a deadline nor a way to be cancelled while it waits: it is left behind.
+ * What a reader yields, until it says nothing for so long, milliseconds. The client's reader knows neither a deadline nor a
+ * way to be cancelled while it waits: it is left behind.
  *
  * @throws LogUnavailable
  */
-async function* unlessSilent<T>(source: AsyncIterable<T>, ms: number, signal?: AbortSignal): AsyncGenerator<T> {
+async function* unlessSilent<T>(source: AsyncIterable<T>, ms: number): AsyncGenerator<T> {
   const reader = source[Symbol.asyncIterator]();
   let give: ((error: LogUnavailable) => void) | undefined;
   // One timer for the whole read; a bulk read would spend more on timers than on events.
   const timer = setTimeout(() => give?.(new LogUnavailable(`The log was silent for ${ms} ms`)), ms);
-  const aborted = () => give?.(new LogUnavailable('The read was given up'));
-  signal?.addEventListener('abort', aborted, { once: true });
   try {
-    while (!signal?.aborted) {
+    for (;;) {
       timer.refresh();
       const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
         give = reject;
@@ -422,9 +429,64 @@ async function* unlessSilent<T>(source: AsyncIterable<T>, ms: number, signal?: A
     }
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', aborted);
     // Not awaited: a generator that waits for the network can't end before the network does.
     void reader.return?.().then(undefined, () => undefined);
+  }
+}
+
+/**
+ * Watches over a read that may wait for ever: the client's reader knows neither a deadline nor a way to be cancelled. One
+ * timer looks now and then; a timer or a promise for each event would cost more than reading it.
+ */
+class Silence {
+  /** The read was given up, or has ended: what comes still is nobody's. */
+  over = false;
+  #heard = 0;
+  #excused = 0;
+
+  constructor(
+    private readonly ms: number,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  heard(): void {
+    this.#heard++;
+  }
+
+  /** Waits for something else than the log. */
+  async except(work: Promise<void>): Promise<void> {
+    this.#excused++;
+    try {
+      await work;
+    } finally {
+      this.#excused--;
+      this.#heard++;
+    }
+  }
+
+  /** The result of `reading`, unless the log says nothing for so long, or the signal aborts: then it is left behind. @throws LogUnavailable */
+  async during(reading: Promise<void>): Promise<void> {
+    let heard = this.#heard;
+    let timer: NodeJS.Timeout | undefined;
+    let aborted: (() => void) | undefined;
+    const givenUp = new Promise<void>((resolve, reject) => {
+      aborted = resolve;
+      timer = setInterval(() => {
+        if (this.#excused === 0 && this.#heard === heard)
+          reject(new LogUnavailable(`The log was silent for ${this.ms} ms`));
+        heard = this.#heard;
+      }, this.ms);
+      if (this.signal.aborted) resolve();
+      this.signal.addEventListener('abort', aborted, { once: true });
+    });
+    reading.catch(() => undefined);
+    try {
+      await Promise.race([reading, givenUp]);
+    } finally {
+      this.over = true;
+      clearInterval(timer);
+      this.signal.removeEventListener('abort', aborted!);
+    }
   }
 }
 
