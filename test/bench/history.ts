@@ -50,8 +50,7 @@ export async function writeHistory(log: EventLog, count: number, signal: AbortSi
   };
   await Promise.all(
     Array.from({ length: STAGES_AT_ONCE }, async () => {
-      while (written + STAGES_AT_ONCE * STAGE_EVENTS < count || begun === 0 || written < count)
-        await write(stageOf(await next(), begun));
+      while (written < count) await write(stageOf(await next(), begun));
     }),
   );
   return written;

@@ -35,12 +35,7 @@ type Message = { progress: number } | { done: Done } | { failed: string } | 'rea
 export async function startRebuilder(env: NodeJS.ProcessEnv): Promise<Rebuilder> {
   const child = fork(fileURLToPath(import.meta.url), ['--work'], {
     env: { PATH: process.env.PATH, ...env },
-    execArgv: [
-      '--no-warnings',
-      '--import',
-      join(ROOT, 'scripts', 'typescript.mjs'),
-      ...(process.env.REBUILDER_ARGS?.split(' ') ?? []),
-    ],
+    execArgv: ['--no-warnings', '--import', join(ROOT, 'scripts', 'typescript.mjs')],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   await Promise.race([once(child, 'message'), once(child, 'exit').then(() => Promise.reject(new Error('it ended')))]);
