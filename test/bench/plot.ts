@@ -56,9 +56,10 @@ export function plot(title: string, panels: readonly Panel[]): string {
       `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(at)}" y2="${y(at)}" stroke="#888" stroke-dasharray="6 4"/>`,
       `<text x="${WIDTH - RIGHT + 8}" y="${Number(y(at)) + 4}">${escaped(name)}</text>`,
     ]);
+    // Beside the title, where no line and no mark is.
     const legend = panel.series.flatMap(({ name, colour }, i) => [
-      `<rect x="${WIDTH - RIGHT + 8}" y="${top + height - 12 - i * 18}" width="12" height="3" fill="${colour}"/>`,
-      `<text x="${WIDTH - RIGHT + 26}" y="${top + height - 7 - i * 18}">${escaped(name)}</text>`,
+      `<rect x="${LEFT + 180 + i * 150}" y="${top - 17}" width="12" height="3" fill="${colour}"/>`,
+      `<text x="${LEFT + 198 + i * 150}" y="${top - 12}">${escaped(name)}</text>`,
     ]);
     return [
       `<text x="${LEFT}" y="${top - 12}" font-weight="bold">${escaped(panel.title)}, ${escaped(panel.unit)}</text>`,
