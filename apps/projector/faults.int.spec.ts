@@ -10,8 +10,6 @@ import { startProjector } from './projector.js';
 import { verifyReadModels } from './rebuild.js';
 import { crowd, relay, type Written } from './story.fixture.js';
 
-const ROUNDS = Number(process.env.PROJECTOR_KILLS ?? 5);
-
 let store: TestStore;
 let database: TestDatabase;
 let url: string;
@@ -46,61 +44,6 @@ async function write(events: Iterable<Written>): Promise<bigint> {
   }
   return position;
 }
-
-it(`survives ${ROUNDS} kill -9 at random moments: rows equal a clean rebuild`, async () => {
-  let writing = true;
-  let written = 0;
-  const writer = (async () => {
-    let last = 0n;
-    while (writing) {
-      const events = [...crowd(400, 5)].filter(
-        ({ event }) => !['OrganisationCreated', 'ProjectCreated'].includes(event.type),
-      );
-      for (let i = 0; i < events.length && writing; i += 20) {
-        last = await write(events.slice(i, i + 20));
-        written += 20;
-      }
-    }
-    return last;
-  })();
-  const pool = createPool(database.url, { max: 1 });
-  const checkpoints: string[] = [];
-  const position = async (): Promise<string> => {
-    const { rows } = await pool.query<{ position: string }>(
-      `SELECT position FROM projection.checkpoint WHERE name = 'review'`,
-    );
-    return rows[0]!.position;
-  };
-  try {
-    for (let round = 0; round < ROUNDS; round++) {
-      const child = forkProjector();
-      const gone = once(child, 'exit');
-      await Promise.race([
-        once(child, 'message'),
-        gone.then(() => Promise.reject(new Error('the projector ended by itself'))),
-      ]);
-      // It is at work: somewhere in the next moments there is a transaction to interrupt.
-      const before = await position();
-      while ((await position()) === before) await sleep(5);
-      await sleep(Math.random() * 300);
-      child.kill('SIGKILL');
-      await gone;
-      checkpoints.push(await position());
-    }
-  } finally {
-    writing = false;
-    await pool.end();
-  }
-  const last = await writer;
-  expect(written).toBeGreaterThan(0);
-  // The kills came while there was progress to interrupt.
-  expect(new Set(checkpoints).size).toBe(ROUNDS);
-
-  const projector = startProjector({ log, url: database.url });
-  await projector.reached(last);
-  await projector.stop();
-  expect(await verifyReadModels({ log, url: database.url })).toEqual({ equal: true, different: [] });
-}, 180_000);
 
 it('one takes over from another that is killed, or shows no sign of life; that one can do no harm when it is back', async () => {
   let writing = true;
