@@ -55,7 +55,15 @@ await runService('workers', async ({ config, logger }) => {
   const worker = jobs.worker(
     TRANSCODE_QUEUE,
     transcodeJob,
-    (context) => transcode(context, { executor, blobs, jobs, logger, workDir, threads: config.media.ffmpegThreads }),
+    (context) =>
+      transcode(context, {
+        ...{ executor, blobs, jobs, logger, workDir, threads: config.media.ffmpegThreads },
+        ladder: {
+          editorial: config.media.editorialProxy,
+          luts: config.media.reviewLuts,
+          hardware: config.media.hardware,
+        },
+      }),
     {
       concurrency: 1,
       onFailed: ({ jobId, attempt, error, final }) =>

@@ -13,6 +13,8 @@ export const transcodeJob = z.object({
   /** Set when the media is that of a reference beside the version. */
   referenceId: id.optional(),
   source: blob,
+  /** Name of the file that was uploaded; absent in jobs of earlier versions and after a retry. */
+  filename: z.string().optional(),
   /** The event that asked for it. */
   eventId: id,
 });

@@ -21,3 +21,4 @@ export * from './lut.js';
 export * from './waveform.js';
 export * from './loudness.js';
 export * from './frameMap.js';
+export * from './deepZoom.js';

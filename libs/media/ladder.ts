@@ -1,4 +1,5 @@
 /** Which renditions a medium gets, for which purpose, and the one ffmpeg command that makes them from one decode. Pure. */
+import { tileGraph, tileLevels, type TileLevel } from './deepZoom.js';
 import { colourFilter, labelArguments, samplesOf, soundArguments } from './extract/plan.js';
 import { qualityArguments, type PictureEncoder } from './ffmpeg/encoders.js';
 import type { FrameMap } from './frameMap.js';
@@ -74,6 +75,8 @@ export interface ReviewPlan {
   readonly waveform: { readonly sampleRate: number; readonly samplesPerPixel: number } | null;
   /** Files the command reads from the working folder; not part of the result. */
   readonly sidecars: readonly { readonly name: string; readonly text: string }[];
+  /** Of a large still: what it is cut into. */
+  readonly tiles: readonly TileLevel[] | null;
 }
 
 export interface PlanOptions extends LadderSpec {
@@ -275,6 +278,7 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
     programmes: wants('REVIEW') ? programmes : [],
     waveform: sound && wants('REVIEW') ? waveformPlan(info) : null,
     sidecars: cube && viewing.length > 0 ? [{ name: LUT_FILE, text: writeCube(cube) }] : [],
+    tiles: null,
   };
 }
 
@@ -500,10 +504,10 @@ function isRgb(video: VideoTrack): boolean {
  * `users` get the stereo.
  */
 function soundChains(info: MediaInfo, programmes: readonly Programme[], users: readonly string[]): string[] {
-  const first = info.audio[0]!;
   const align = info.video?.startSeconds ? [`asetpts=PTS-${info.video.startSeconds.toFixed(6)}/TB`] : [];
-  const mix = first.channels === 1 || measurable(first) ? ['aformat=channel_layouts=stereo'] : [];
-  const tail = [...mix, ...align, 'aresample=48000:async=1:first_pts=0'];
+  // The last filter holds the format for all users: one that wants another would change it for the others too.
+  const stereo = 'aformat=channel_layouts=stereo';
+  const tail = [stereo, ...align, 'aresample=48000:async=1:first_pts=0', `${stereo}:sample_rates=48000`];
   const measure = ({ id }: Programme) => `ebur128@${id}=peak=true:framelog=verbose`;
   const [main = { id: '', tracks: pairOrFirst(info.audio) }, ...rest] = programmes;
   const measured = programmes.length > 0 ? [measure(main)] : [];
@@ -646,56 +650,85 @@ function planSound(info: MediaInfo, options: PlanOptions): ReviewPlan {
     programmes,
     waveform: wants('REVIEW') ? waveformPlan(info) : null,
     sidecars: [],
+    tiles: null,
   };
 }
 
-/** A poster and a copy any browser shows: 8 bits, upright, transparency flattened on white; PNG from lossless sources. */
-function planStill(info: MediaInfo, _options: PlanOptions): ReviewPlan {
+/** Beyond this a still also comes as tiles: longer side, pixels. */
+const TILES_FROM = 4096;
+
+/**
+ * A poster and a copy any browser shows: 8 bits, upright, transparency flattened on white; PNG from lossless sources. Large ones come
+ * in tiles too.
+ */
+function planStill(info: MediaInfo, options: PlanOptions): ReviewPlan {
   const video = info.video!;
+  const purposes = purposesOf(options);
   const shown: Size = { width: video.displayWidth, height: video.displayHeight };
   const inside = (limit: Size): Size => {
     const scale = Math.min(1, limit.width / shown.width, limit.height / shown.height);
     const whole = (value: number) => Math.max(1, Math.round(value * scale));
     return { width: whole(shown.width), height: whole(shown.height) };
   };
-  const view = inside(VIEW_LIMIT);
-  const poster = inside({ width: 1920, height: 1080 });
-  const thumbnail = inside({ width: 320, height: 180 });
   const lossless = info.container === 'PNG' || info.container === 'TIFF';
+  const tiles =
+    purposes.includes('REVIEW') && Math.max(shown.width, shown.height) > TILES_FROM ? tileLevels(shown) : null;
+  const still = (name: string, role: ReviewRole, purpose: Purpose, quality: string, size: Size): Branch => ({
+    name: role.toLowerCase(),
+    chains: [
+      `[${role.toLowerCase()}]scale=${size.width}:${size.height}:flags=lanczos,setsar=1` +
+        (name.endsWith('png')
+          ? ''
+          : `,scale=out_color_matrix=bt601:out_range=pc,format=yuvj4${role === 'VIEW' ? '44' : '20'}p`) +
+        `[${role.toLowerCase()}_out]`,
+    ],
+    output: [
+      ...['-map_metadata', '-1'],
+      ...(name.endsWith('png')
+        ? ['-frames:v', '1', '-fps_mode', 'passthrough', '-c:v', 'png', '-f', 'image2', '-update', '1']
+        : jpeg(quality)),
+      name,
+    ],
+    files: [{ name, role, purpose, mime: name.endsWith('png') ? 'image/png' : 'image/jpeg', ...size }],
+  });
+  const branches = [
+    still('poster.jpg', 'POSTER', 'REVIEW', '3', inside({ width: 1920, height: 1080 })),
+    still('thumbnail.jpg', 'THUMBNAIL', 'THUMBNAIL', '4', inside({ width: 320, height: 180 })),
+    still(lossless ? 'view.png' : 'view.jpg', 'VIEW', 'REVIEW', '2', inside(VIEW_LIMIT)),
+  ].filter(({ files }) => purposes.includes(files[0]!.purpose));
   const turn =
     { 0: [], 90: ['transpose=clock'], 180: ['hflip', 'vflip'], 270: ['transpose=cclock'] }[video.rotation] ?? [];
-  const upright = [...turn, 'format=rgba'].join(',');
+  const names = [...branches.map(({ name }) => `[${name}]`), ...(tiles ? ['[tiles]'] : [])];
+  const share = `split=${names.length}${names.join('')}`;
+  // A palette may hold transparency whatever the header says.
+  const flatten = video.hasAlpha || video.pixelFormat === 'pal8';
+  const cut = tiles ? tileGraph(tiles, 'tiles') : { chains: [], output: [] };
   const graph = [
-    `[0:${video.index}]${upright},split=2[back0][front]`,
-    // Not `drawbox … replace=1`: it crashes ffmpeg 5.1 on RGBA.
-    '[back0]lutrgb=r=255:g=255:b=255:a=255[back]',
-    '[back][front]overlay=format=rgb,format=rgb24,split=3[a][b][c]',
-    `[a]scale=${view.width}:${view.height}:flags=lanczos,setsar=1${lossless ? '' : ',scale=out_color_matrix=bt601:out_range=pc,format=yuvj444p'}[view]`,
-    `[b]scale=${poster.width}:${poster.height}:flags=lanczos,setsar=1,scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p[poster]`,
-    `[c]scale=${thumbnail.width}:${thumbnail.height}:flags=lanczos,setsar=1,scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p[thumbnail]`,
+    ...(flatten
+      ? [
+          `[0:${video.index}]${[...turn, 'format=rgba'].join(',')},split=2[back0][front]`,
+          // Not `drawbox … replace=1`: it crashes ffmpeg 5.1 on RGBA.
+          '[back0]lutrgb=r=255:g=255:b=255:a=255[back]',
+          `[back][front]overlay=format=rgb,format=rgb24,${share}`,
+        ]
+      : [`[0:${video.index}]${[...turn, 'format=rgb24'].join(',')},${share}`]),
+    ...branches.flatMap(({ chains }) => chains),
+    ...cut.chains,
   ];
-  const name = lossless ? 'view.png' : 'view.jpg';
-  const encoder = lossless
-    ? ['-frames:v', '1', '-fps_mode', 'passthrough', '-c:v', 'png', '-f', 'image2', '-update', '1']
-    : jpeg('2');
   return {
     // Newer versions turn some stills themselves; the plan does it for all.
     inputOptions: ['-noautorotate'],
     output: [
       ...['-filter_complex', graph.join(';')],
-      ...['-map', '[view]', '-map_metadata', '-1', ...encoder, name],
-      ...['-map', '[poster]', '-map_metadata', '-1', ...jpeg('3'), 'poster.jpg'],
-      ...['-map', '[thumbnail]', '-map_metadata', '-1', ...jpeg('4'), 'thumbnail.jpg'],
+      ...branches.flatMap(({ name, output }) => ['-map', `[${name}_out]`, ...output]),
+      ...cut.output,
     ],
-    files: [
-      { name: 'poster.jpg', role: 'POSTER', purpose: 'REVIEW', mime: 'image/jpeg', ...poster },
-      { name: 'thumbnail.jpg', role: 'THUMBNAIL', purpose: 'THUMBNAIL', mime: 'image/jpeg', ...thumbnail },
-      { name, role: 'VIEW', purpose: 'REVIEW', mime: lossless ? 'image/png' : 'image/jpeg', ...view },
-    ],
+    files: branches.flatMap(({ files }) => files),
     renditions: [],
     sprites: null,
     programmes: [],
     waveform: null,
     sidecars: [],
+    tiles,
   };
 }

@@ -5,6 +5,7 @@ import { basename, extname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { BlobHashSchema, type BlobHash, type BlobRef, type BlobStore } from './blobs.js';
+import { deepZoomDescriptor, packTiles } from './deepZoom.js';
 import { writeAle } from './editorial/ale.js';
 import {
   ffmpegCapabilities,
@@ -44,6 +45,10 @@ export const ReviewRoleSchema = z.enum([
   'ALE',
   /** Of variable rate: the source's frame for each frame of the editorial proxy. */
   'FRAME_MAP',
+  /** A large still as a Deep Zoom Image: the descriptor, all tiles in one file, and where each is in it. */
+  'DEEP_ZOOM',
+  'TILES',
+  'TILES_INDEX',
 ]);
 export type ReviewRole = z.infer<typeof ReviewRoleSchema>;
 
@@ -145,6 +150,16 @@ export async function transcodeReview(
     const verified = await verify(work, plan, info, { source: frames.value, editorial: frameMap?.frames.length }, run);
     if (!verified.ok) return verified;
     const files = verified.value;
+    if (plan.tiles) {
+      const packed = await packTiles(work, plan.tiles, 'view.tiles');
+      if (!packed.ok) return packed;
+      const { size } = await stat(join(work, 'view.tiles'));
+      const { width, height } = plan.tiles[0]!;
+      const descriptor = deepZoomDescriptor({ width, height });
+      files.push({ name: 'view.tiles', role: 'TILES', purpose: 'REVIEW', mime: 'application/octet-stream', size });
+      files.push(await write(work, 'view.dzi', 'DEEP_ZOOM', 'application/xml', descriptor));
+      files.push(await write(work, 'view.tiles.json', 'TILES_INDEX', 'application/json', JSON.stringify(packed.value)));
+    }
     if (made.value.waveform) {
       const text = JSON.stringify(made.value.waveform.finish());
       files.push(await write(work, 'waveform.json', 'WAVEFORM', 'application/json', text));

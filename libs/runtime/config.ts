@@ -70,6 +70,10 @@ export interface Settings {
     urlTtlSeconds: number;
     /** Null: the api sends every byte itself. */
     offload: Variables['MEDIA_OFFLOAD'];
+    /** Undefined: none is made. */
+    editorialProxy: Variables['EDITORIAL_PROXY'];
+    reviewLuts: Variables['REVIEW_LUTS'];
+    hardware: boolean;
     ffmpegPath: string;
     ffprobePath: string;
     ffmpegThreads: number;
@@ -185,6 +189,9 @@ function toSettings(v: Variables): Settings {
       offload: v.MEDIA_OFFLOAD,
       ffmpegPath: v.FFMPEG_PATH,
       ffprobePath: v.FFPROBE_PATH,
+      editorialProxy: v.EDITORIAL_PROXY,
+      reviewLuts: v.REVIEW_LUTS,
+      hardware: v.FFMPEG_HARDWARE === 'auto',
       ffmpegThreads: v.FFMPEG_THREADS,
     },
   };

@@ -179,6 +179,42 @@ export const variables = z.object({
       'Lets the web server in front send blobs that are files: `x-accel-redirect:/blobs` (nginx), `x-sendfile`, or `off`',
     ),
 
+  EDITORIAL_PROXY: z
+    .string()
+    .regex(
+      /^(proresProxy|dnxhrLb|h264Intra):(source|2160|1080|720|540)(:(source|review))?$/,
+      'must be a codec (proresProxy, dnxhrLb, h264Intra), a colon and lines (source, 2160, 1080, 720, 540)',
+    )
+    .transform((text) => {
+      const [codec, resolution, colour = 'source'] = text.split(':') as [
+        'proresProxy' | 'dnxhrLb' | 'h264Intra',
+        'source' | '2160' | '1080' | '720' | '540',
+        string?,
+      ];
+      return { codec, resolution, colour: colour === 'review' ? ('REVIEW' as const) : ('SOURCE' as const) };
+    })
+    .optional()
+    .describe(
+      'Makes an editorial proxy of every upload too, `codec:lines`: proresProxy, dnxhrLb or h264Intra at source, 2160, 1080, 720 or 540 lines; with `:review` in the colours of review. Unset: none',
+    ),
+  REVIEW_LUTS: z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .refine(
+      (parts) => parts.every((part) => /^[a-z0-9-]+=\/.+$/.test(part)),
+      'must be `transfer=/path/file.cube`, separated by commas',
+    )
+    .transform((parts) =>
+      parts.map((part) => ({ transfer: part.slice(0, part.indexOf('=')), path: part.slice(part.indexOf('=') + 1) })),
+    )
+    .default([])
+    .describe(
+      'Looks for review by the transfer characteristic of the source, `transfer=/path/file.cube` separated by commas; `unknown` for sources that tell none (camera log mostly)',
+    ),
+  FFMPEG_HARDWARE: z
+    .enum(['auto', 'off'])
+    .default('auto')
+    .describe('Whether graphics cards may encode: `auto` where one is tried and works, or `off`'),
   FFMPEG_PATH: z.string().default('ffmpeg').describe('ffmpeg 4.4 or newer'),
   FFPROBE_PATH: z.string().default('ffprobe').describe('The ffprobe that belongs to it'),
   FFMPEG_THREADS: whole(1, 256)

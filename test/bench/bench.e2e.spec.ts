@@ -8,7 +8,8 @@ const launcher = join(ROOT, 'bin', 'picturelock.mjs');
 
 describe('npm run bench', () => {
   it('prints the machine and one well-formed line for each figure', async () => {
-    const { stdout, stderr } = await run(process.execPath, [launcher, 'bench', 'transcode', '--quick'], { cwd: ROOT });
+    const args = [launcher, 'bench', 'transcode', '--quick', '--only', 'H.264'];
+    const { stdout, stderr } = await run(process.execPath, args, { cwd: ROOT });
     const [machine, ...figures] = stdout
       .trim()
       .split('\n')
@@ -23,9 +24,10 @@ describe('npm run bench', () => {
       }) as object,
     });
     expect(figures.map(({ figure }) => figure)).toEqual([
-      'review copies, verified',
-      'bare ffmpeg, same outputs',
-      'speed as a part of bare ffmpeg',
+      'H.264: ladder, verified',
+      'H.264: bare ffmpeg, same outputs',
+      'H.264: part of bare ffmpeg',
+      'H.264: against separate calls',
     ]);
     for (const figure of figures) {
       expect(Object.keys(figure)).toEqual(['bench', 'figure', 'value', 'unit', 'target', 'ok']);
@@ -35,8 +37,8 @@ describe('npm run bench', () => {
     }
     // What is asked for is said with what came; how fast this machine is today is no matter of a test.
     const ratio = figures.at(-1)!;
-    expect(ratio.target).toBe('>= 0.95');
-    expect(ratio.ok).toBe((ratio.value as number) >= 0.95);
+    expect(ratio.target).toBe('>= 1.6');
+    expect(ratio.ok).toBe((ratio.value as number) >= 1.6);
     expect(figures[0]).toMatchObject({ target: null, ok: null });
   }, 180_000);
 

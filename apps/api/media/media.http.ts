@@ -1,3 +1,4 @@
+import { parse } from 'node:path';
 import type { NextFunction, Request, Response } from 'express';
 import { can } from '#libs/domain/index.js';
 import { LruMap } from '#libs/events/log/index.js';
@@ -21,8 +22,9 @@ import {
 import type { Secrets } from '#libs/secrets/index.js';
 import type { Access } from '../platform/access.js';
 import type { ReadStore } from '../platform/read-store.js';
-import { ORIGINAL } from '../review/media-urls.js';
+import { isForEditors, ORIGINAL } from '../review/media-urls.js';
 import { PLAYLIST_MIME, Playlists } from './playlists.js';
+import { DESCRIPTOR, Tiles, TILES_FOLDER } from './tiles.js';
 
 interface MediaRouteOptions {
   readonly key: Uint8Array;
@@ -36,7 +38,10 @@ interface MediaRouteOptions {
 interface Opened {
   readonly projectId: string;
   readonly organisationId: string;
-  readonly files: ReadonlyMap<string, Pick<MediaFile, 'hash' | 'mime'> & { size: number; download?: string }>;
+  readonly files: ReadonlyMap<
+    string,
+    Pick<MediaFile, 'hash' | 'mime'> & { size: number; role?: string; download?: string }
+  >;
 }
 
 /** A version can be withdrawn: what a token opens is looked up again after this long, milliseconds. */
@@ -49,7 +54,9 @@ function filesOf(hash: string, original: UploadedMedia, media: TranscodedMedia |
     return new Map([[ORIGINAL, { hash, mime, size: Number(blobSize), download }]]);
   }
   if (media?.status !== 'READY' || media.manifestHash !== hash) return null;
-  return new Map(media.files.map((file) => [file.name, file]));
+  return new Map(
+    media.files.map((file) => [file.name, { ...file, download: downloadName(file, original.filename) }]),
+  );
 }
 
 /**
@@ -59,6 +66,7 @@ function filesOf(hash: string, original: UploadedMedia, media: TranscodedMedia |
  */
 export function mediaRoute({ key, blobs, store, access, secrets, offload }: MediaRouteOptions) {
   const playlists = new Playlists(blobs, key);
+  const tiles = new Tiles(blobs);
   const opened = new LruMap<string, { at: number; value: Opened | null }>(500);
 
   /** The files of a reference that lies beside the version, as long as it does. */
@@ -114,8 +122,10 @@ export function mediaRoute({ key, blobs, store, access, secrets, offload }: Medi
         media?.organisationId === organisationId &&
         (await access.seesProject(viewer, media));
       if (!allowed) return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
-      // Names are plain: nothing in them is ever escaped.
-      if (!opensFile(claims.value, name)) return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
+      // Names are plain: nothing in them is ever escaped. Who may open the descriptor of tiles may open them.
+      if (!opensFile(claims.value, name === TILES_FOLDER ? DESCRIPTOR : name))
+        return refuse(response, 403, 'MEDIA_FORBIDDEN', 'You may not see this.');
+      if (name === TILES_FOLDER) return await tiles.serve(request, response, media, rest.join('/'));
       const file = rest.length === 0 ? media.files.get(name) : undefined;
       if (!file) return refuse(response, 404, 'NOT_FOUND', 'There is no such file.');
       if (file.download !== undefined && !can(viewer.role, 'version.download'))
@@ -138,4 +148,9 @@ export function mediaRoute({ key, blobs, store, access, secrets, offload }: Medi
       next(error);
     }
   };
+}
+
+/** Editors relink a proxy by the name of the original. What has a name of its own is for those who may download. */
+function downloadName({ role, name }: MediaFile, original: string): string | undefined {
+  return isForEditors(role) ? `${parse(original).name}${name.replace(/^editorial/, '')}` : undefined;
 }

@@ -9,6 +9,9 @@ import { CONFIG } from '../platform/tokens.js';
 /** Name under which a token for the original opens it. */
 export const ORIGINAL = 'original';
 
+/** Renditions as good as originals, and what belongs to them: for those who may download these. */
+export const isForEditors = (role: string): boolean => ['EDITORIAL', 'ALE', 'FRAME_MAP'].includes(role);
+
 /** Signed, short-lived addresses of the files of a version and of what lies beside it. */
 @Injectable()
 export class MediaUrls {
@@ -17,6 +20,7 @@ export class MediaUrls {
   file(context: RequestContext, version: VersionRow, media: TranscodedMedia | null, role: string): string | null {
     const file = media?.status === 'READY' ? media.files.find((f) => f.role === role) : undefined;
     if (!file || !media?.manifestHash || version.status === 'WITHDRAWN') return null;
+    if (isForEditors(role) && !(context.viewer && can(context.viewer.role, 'version.download'))) return null;
     return this.#url(context, version, media.manifestHash, file.name);
   }
 

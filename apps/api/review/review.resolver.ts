@@ -156,6 +156,14 @@ const toMedia = (of: UploadedMedia, copies: TranscodedMedia | null, url: FileUrl
   hlsUrl: url.file('HLS_MASTER'),
   proxyUrl: url.file('PROXY'),
   spritesVttUrl: url.file('SPRITES_VTT'),
+  thumbnailUrl: url.file('THUMBNAIL'),
+  viewUrl: url.file('VIEW'),
+  deepZoomUrl: url.file('DEEP_ZOOM'),
+  waveformUrl: url.file('WAVEFORM'),
+  loudnessUrl: url.file('LOUDNESS'),
+  editorialUrl: url.file('EDITORIAL'),
+  editorialAleUrl: url.file('ALE'),
+  editorialFrameMapUrl: url.file('FRAME_MAP'),
   originalUrl: url.original(),
 });
 

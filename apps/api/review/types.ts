@@ -60,6 +60,31 @@ export class Media {
   @Field(() => String, { nullable: true }) hlsUrl: string | null;
   @Field(() => String, { nullable: true }) proxyUrl: string | null;
   @Field(() => String, { nullable: true }) spritesVttUrl: string | null;
+  @Field(() => String, { nullable: true }) thumbnailUrl: string | null;
+  @Field(() => String, { nullable: true, description: 'Of a still: upright, 8 bits, transparency on white.' })
+  viewUrl: string | null;
+  @Field(() => String, {
+    nullable: true,
+    description: 'Of a large still: a Deep Zoom Image (.dzi), as OpenSeadragon opens it.',
+  })
+  deepZoomUrl: string | null;
+  @Field(() => String, { nullable: true, description: 'JSON as BBC’s audiowaveform writes it, version 2.' })
+  waveformUrl: string | null;
+  @Field(() => String, { nullable: true, description: 'JSON: EBU R 128 of each programme.' })
+  loudnessUrl: string | null;
+  @Field(() => String, {
+    nullable: true,
+    description:
+      'A proxy for editors, named as the original. For those who may download originals, where the studio makes them.',
+  })
+  editorialUrl: string | null;
+  @Field(() => String, { nullable: true, description: 'Avid Log Exchange by which the proxy is relinked.' })
+  editorialAleUrl: string | null;
+  @Field(() => String, {
+    nullable: true,
+    description: 'JSON: of variable rate, the source’s frame for each frame of the editorial proxy.',
+  })
+  editorialFrameMapUrl: string | null;
   @Field(() => String, { nullable: true, description: 'For those who may download originals.' })
   originalUrl: string | null;
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { progressTopic, type TranscodeJob } from '#libs/application/index.js';
 import { versionMediaDecider } from '#libs/domain/index.js';
@@ -6,12 +6,17 @@ import { deriveCommandId, type CommandMeta } from '#libs/events/catalogue/index.
 import type { CommandExecutor } from '#libs/events/log/index.js';
 import type { JobContext, Jobs } from '#libs/jobs/index.js';
 import {
+  parseCube,
   probe,
   storeReviewSet,
   transcodeReview,
   type BlobHash,
   type BlobStore,
+  type Cube,
+  type EditorialSpec,
   type MediaError,
+  type MediaInfo,
+  type Result,
 } from '#libs/media/index.js';
 import type { Logger } from '#libs/runtime/index.js';
 
@@ -23,6 +28,15 @@ export interface TranscodeTools {
   /** Scratch space on the same disk as the blobs. */
   readonly workDir: string;
   readonly threads: number;
+  readonly ladder: LadderSettings;
+}
+
+/** What the operator asks of every upload beside the review copies. */
+export interface LadderSettings {
+  readonly editorial?: EditorialSpec;
+  /** Looks by the transfer characteristic of the source, `unknown` where it tells none. */
+  readonly luts: readonly { readonly transfer: string; readonly path: string }[];
+  readonly hardware: boolean;
 }
 
 /** Failures of the machine, not of the media: worth another try. */
@@ -69,8 +83,12 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
     const input = await blobs.localPath(organisationId, source.hash as BlobHash);
     const info = await probe(input, { signal });
     if (!info.ok) return await fail(info.error);
+    const lut = await lookFor(info.value, tools.ladder.luts);
+    if (!lut.ok) return await fail(lut.error);
     const made = await transcodeReview(input, join(scratch, 'review'), info.value, {
       signal,
+      ...{ editorial: tools.ladder.editorial, lut: lut.value, hardware: tools.ladder.hardware },
+      sourceName: data.filename,
       threads: tools.threads > 0 ? tools.threads : undefined,
       onProgress: ({ fraction, fps, frame }) => {
         // The last step is in the log, not in ffmpeg.
@@ -104,4 +122,11 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** The look an operator set for pictures like these. A file that is missing is the machine's fault; one that is broken is said. */
+async function lookFor(info: MediaInfo, luts: LadderSettings['luts']): Promise<Result<Cube | undefined>> {
+  const transfer = info.video?.colour.transfer ?? 'unknown';
+  const wanted = info.kind === 'VIDEO' ? luts.find((lut) => lut.transfer === transfer) : undefined;
+  return wanted ? parseCube(await readFile(wanted.path, 'utf8')) : { ok: true, value: undefined };
 }

@@ -9,12 +9,13 @@ export const transcodeUploads: Reaction = {
   async react(event, { jobs }) {
     let source: TranscodeJob['source'];
     let referenceId: string | undefined;
+    let filename: string | undefined;
     switch (event.type) {
       case 'VersionUploaded':
-        source = event.data.blob;
+        ({ blob: source, filename } = event.data);
         break;
       case 'ReferenceAttached':
-        ({ blob: source, referenceId } = event.data);
+        ({ blob: source, referenceId, filename } = event.data);
         break;
       case 'TranscodeRetried':
         ({ source, referenceId } = event.data);
@@ -30,6 +31,7 @@ export const transcodeUploads: Reaction = {
       versionId,
       referenceId,
       source,
+      filename,
       eventId: event.id,
     });
   },

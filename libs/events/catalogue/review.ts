@@ -340,6 +340,22 @@ export const TranscodeCompleted = defineEvent({
         }),
       )
       .max(500),
+    /** EBU R 128 of each programme of sound; absent in events from before it was measured. */
+    loudness: z
+      .array(
+        z.object({
+          /** Streams of the file that are one programme. */
+          tracks: z.array(z.int().nonnegative()),
+          /** LUFS; null for silence. */
+          integrated: z.number().nullable(),
+          /** LU. */
+          range: z.number().nonnegative(),
+          /** dBTP; null for silence. */
+          truePeak: z.number().nullable(),
+        }),
+      )
+      .max(64)
+      .optional(),
   }),
   example: {
     ...exampleRef,
