@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TilesIndexSchema, tileAt } from './deepZoom.js';
 import { aleClips, parseAle } from './editorial/ale.js';
-import { runFfmpeg } from './ffmpeg/index.js';
+import { machineWithCard } from './ffmpeg/card.fixture.js';
+import { runFfmpeg, useFfmpeg } from './ffmpeg/index.js';
 import { FrameMapSchema } from './frameMap.js';
 import { EDITORIAL_CODECS, type EditorialSpec } from './ladder.js';
 import { parseCube } from './lut.js';
@@ -336,6 +337,29 @@ describe('colour in review', () => {
     },
     60_000,
   );
+});
+
+describe('with a card', () => {
+  afterEach(() => useFfmpeg({ ffmpeg: 'ffmpeg' }));
+
+  test('it encodes what is for viewing; when it fails in the middle, software does all again', async () => {
+    const file = join(folder, 'card.mov');
+    await makeClip(file, { ...small, frames: 20 });
+    const options = { hardware: true, editorial: { codec: 'h264Intra', resolution: 'source' } } as const;
+    await machineWithCard(folder);
+    const { set } = await ladder(file, options);
+    expect(set.encoder).toBe('h264_nvenc');
+    expect(await readFrameNumbers(at(set, 'hls_v1.mp4'))).toEqual(upTo(20));
+    const hash = await readFile(at(set, 'waveform.json'), 'utf8');
+    await rm(set.directory, { recursive: true });
+    // The probe's few frames work; the ladder is written and then fails.
+    await machineWithCard(folder, 'case "$*" in *hls_%v*) : > hls_v0.mp4; exit 1 ;; esac');
+    const again = await ladder(file, options);
+    expect(again.set.encoder).not.toBe('h264_nvenc');
+    expect(await readFrameNumbers(at(again.set, 'hls_v1.mp4'))).toEqual(upTo(20));
+    // Not drawn twice.
+    expect(await readFile(at(again.set, 'waveform.json'), 'utf8')).toBe(hash);
+  }, 60_000);
 });
 
 test('a large still comes in tiles of every size, each where the index says', async () => {

@@ -201,9 +201,8 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
   if (wants('PREVIEW')) {
     const size = fitInside(shown, { width: 854, height: 480 });
     const own = options.previewColour === 'SOURCE';
-    const colours = own
-      ? `${[scale(size), ...colourFilter(video)].join(',')},format=${video.hdr ? 'yuv420p10le' : 'yuv420p'}`
-      : scale(size);
+    const format = video.hdr ? 'yuv420p10le' : 'yuv420p';
+    const colours = own ? inSourceColours(video, size, format, false) : scale(size);
     // Ten bits are for software: few cards encode them in H.264.
     const software = { ...options, encoder: SOFTWARE };
     const picture = own ? viewingEncoder(video, SOFTWARE, software, size, undefined, video.hdr) : encode(size);
@@ -362,10 +361,9 @@ function editorialBranch(info: MediaInfo, spec: EditorialSpec, options: PlanOpti
   const { encoder, format } = editorialEncoder(spec.codec, deep);
   const chain = [
     ...constant,
-    `scale=${size.width}:${size.height}:flags=bicubic${spec.codec === 'h264Intra' ? '' : ':out_range=tv'}`,
-    'setsar=1',
-    `format=${format}`,
-    ...(spec.colour === 'REVIEW' ? [] : colourFilter(spec.codec === 'h264Intra' ? video : limited(video))),
+    spec.colour === 'REVIEW'
+      ? `scale=${size.width}:${size.height}:flags=bicubic,setsar=1,format=${format}`
+      : inSourceColours(video, size, format, spec.codec !== 'h264Intra'),
   ];
   const first = video.startSeconds ? [`asetpts=PTS-${video.startSeconds.toFixed(6)}/TB`] : [];
   const label = labelArguments(countedAt(info, rate), 0, 'mov');
@@ -406,9 +404,18 @@ export function countedAt(info: MediaInfo, rate: Rate): MediaInfo {
   return { ...info, rate, startTimecode: { text: formatTimecode(frame, rate, { dropFrame }), frame, dropFrame } };
 }
 
-/** ProRes and DNxHR carry limited range; what was full is scaled and says so. */
-function limited(video: VideoTrack): VideoTrack {
-  return { ...video, colour: { ...video.colour, range: video.colour.range ? 'tv' : null } };
+/**
+ * Scaled, with square pixels, in the source's own colours and tagged with them; RGB becomes Y′CbCr of BT.709. `limited`: the codec
+ * carries limited range only (ProRes, DNxHR), so that what was full is scaled and says so.
+ */
+function inSourceColours(video: VideoTrack, size: Size, format: string, limited: boolean): string {
+  const rgb = isRgb(video);
+  const { colour } = video;
+  const range = (limited || rgb) && (colour.range || rgb) ? 'tv' : colour.range;
+  const tagged = { ...video, colour: { ...colour, range, matrix: rgb ? 'bt709' : colour.matrix } };
+  const convert = `${limited || rgb ? ':out_range=tv' : ''}${rgb ? ':out_color_matrix=bt709' : ''}`;
+  const scale = `scale=${size.width}:${size.height}:flags=bicubic${convert}`;
+  return [scale, 'setsar=1', `format=${format}`, ...colourFilter(tagged)].join(',');
 }
 
 function editorialEncoder(codec: EditorialSpec['codec'], deep: boolean): { encoder: string[]; format: string } {

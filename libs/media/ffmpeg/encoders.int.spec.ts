@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { unwrap } from '../result.js';
+import { machineWithCard } from './card.fixture.js';
 import {
   chooseEncoder,
   encoderCandidates,
@@ -27,31 +28,8 @@ const job = (encoder: PictureEncoder) => ({
   ],
 });
 
-/**
- * A machine with a card: what is asked of `h264_nvenc` is done by x264, so the frames are real. `before` may fail first; it sees
- * the arguments.
- */
-async function machineWithCard(before = ''): Promise<void> {
-  const file = join(folder, `card-${Date.now()}-${Math.random()}`);
-  const script = `#!/bin/sh
-case "$*" in *h264_nvenc*) ${before || ':'} ;; esac
-n=$#
-while [ $n -gt 0 ]; do
-  a=$1; shift; n=$((n-1))
-  case "$a" in
-    h264_nvenc) a=libx264 ;;
-    -rc|-cq) shift; n=$((n-1)); continue ;;
-  esac
-  set -- "$@" "$a"
-done
-exec ffmpeg "$@"
-`;
-  await writeFile(file, script, { mode: 0o755 });
-  useFfmpeg({ ffmpeg: file });
-}
-
 test('an encoder is listed and does not work: the next one is taken, with the reason told', async () => {
-  await machineWithCard('echo "[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1" >&2; exit 1');
+  await machineWithCard(folder, 'echo "[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1" >&2; exit 1');
   const { encoder, refused } = unwrap(await chooseEncoder('h264'));
   expect(encoder.name).not.toBe('h264_nvenc');
   const { encoders } = unwrap(await ffmpegCapabilities());
@@ -62,7 +40,7 @@ test('an encoder is listed and does not work: the next one is taken, with the re
 });
 
 test('a card that works is used, unless software is asked for', async () => {
-  await machineWithCard();
+  await machineWithCard(folder);
   expect(unwrap(await chooseEncoder('h264'))).toMatchObject({
     encoder: { name: 'h264_nvenc', hardware: 'NVENC' },
     refused: [],
@@ -79,6 +57,7 @@ test('a card that works is used, unless software is asked for', async () => {
 test('a card that fails in the middle is left for software and not asked again', async () => {
   // The probe of five frames works; ten are too many.
   await machineWithCard(
+    folder,
     'case "$*" in *"-frames:v 10"*) echo "[h264_nvenc @ 0x1] [error] out of memory" >&2; exit 1;; esac',
   );
   const others = encoderCandidates('h264').filter(({ hardware }) => hardware && hardware !== 'NVENC');
@@ -92,7 +71,7 @@ test('a card that fails in the middle is left for software and not asked again',
 });
 
 test('bad input is not taken for a bad card', async () => {
-  await machineWithCard();
+  await machineWithCard(folder);
   const broken = (encoder: PictureEncoder) => ({ ...job(encoder), inputs: [{ lavfi: 'nosuchfilter' }] });
   expect(await runEncoding('h264', broken)).toMatchObject({ error: { code: 'FFMPEG_FAILED' } });
   expect(unwrap(await chooseEncoder('h264'))).toMatchObject({ encoder: { name: 'h264_nvenc' }, refused: [] });
