@@ -151,6 +151,15 @@ const SOFTWARE: PictureEncoder = { name: 'libx264', hardware: null, globals: [],
 /** Location, device and names in the source's metadata are not for those who get a review copy. */
 const STRIP = ['-map_metadata', '-1', '-map_chapters', '-1'];
 const LUT_FILE = 'review.cube';
+/** ffprobe's names of matrices, and the `scale` filter's. */
+const MATRICES: Readonly<Record<string, string>> = {
+  bt709: 'bt709',
+  bt2020nc: 'bt2020',
+  bt2020c: 'bt2020',
+  smpte170m: 'bt601',
+  bt470bg: 'bt601',
+  smpte240m: 'smpte240m',
+};
 
 function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
   const video = info.video!;
@@ -171,7 +180,8 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
   // ffmpeg reports no progress before every output has begun (measured with 5.1), and a picture that comes late would keep a
   // long transcode looking stalled: stills begin with the first frame, which the real picture then replaces.
   const pick = `select='eq(n,0)+eq(n,${posterFrame})',setpts=N/TB`;
-  const still = (size: Size) => `scale=${size.width}:${size.height}:out_range=pc,setsar=1,format=yuvj420p`;
+  const colours = stillColours(video, cube !== null);
+  const still = (size: Size) => `scale=${size.width}:${size.height}:${colours},setsar=1,format=yuvj420p`;
   const stills = posterFrame > 0 ? 2 : 1;
   const thumbnail = fitInside(shown, { width: 320, height: 180 });
 
@@ -186,7 +196,7 @@ function planPicture(info: MediaInfo, options: PlanOptions): ReviewPlan {
         output: [...STRIP, ...jpeg('3', stills), 'poster.jpg'],
         files: [{ name: 'poster.jpg', role: 'POSTER', purpose: 'REVIEW', mime: 'image/jpeg', ...top }],
       },
-      spriteBranch(sprites),
+      spriteBranch(sprites, colours),
     );
   }
   if (wants('THUMBNAIL')) {
@@ -291,14 +301,21 @@ function largestOf(branches: readonly Branch[], top: Size): Size {
     );
 }
 
-function spriteBranch(sprites: SpriteSheet & { rows: number }): Branch {
+/** JPEG is Y′CbCr of BT.601 in full range whatever its size (JFIF); what has no tag is taken as players take it, by its size. */
+function stillColours(video: VideoTrack, mapped: boolean): string {
+  const matrix = mapped || isRgb(video) ? 'bt709' : MATRICES[video.colour.matrix ?? ''];
+  const assumed = video.height > 576 ? 'bt709' : 'bt601';
+  return `in_color_matrix=${matrix ?? assumed}:out_color_matrix=bt601:out_range=pc`;
+}
+
+function spriteBranch(sprites: SpriteSheet & { rows: number }, colours: string): Branch {
   const sheet: Size = { width: sprites.tileWidth * SPRITE_COLUMNS, height: sprites.tileHeight * sprites.rows };
   return {
     name: 'sprites',
     chains: [
       '[sprites]split=2[begin0][tiles0]',
-      `[begin0]trim=end_frame=1,scale=${sheet.width}:${sheet.height}:out_range=pc,setsar=1,format=yuvj420p[begin]`,
-      `[tiles0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:out_range=pc,setsar=1,` +
+      `[begin0]trim=end_frame=1,scale=${sheet.width}:${sheet.height}:${colours},setsar=1,format=yuvj420p[begin]`,
+      `[tiles0]select='not(mod(n,${sprites.step}))',scale=${sprites.tileWidth}:${sprites.tileHeight}:${colours},setsar=1,` +
         `format=yuvj420p,tile=${SPRITE_COLUMNS}x${sprites.rows}[sheet]`,
       '[begin][sheet]concat=n=2:v=1:a=0,setpts=N/TB[sprites_out]',
     ],
@@ -475,13 +492,7 @@ function prepare(video: VideoTrack, top: Size, cube: Cube | null): string {
   const tags = 'setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709';
   if (cube) {
     const { matrix, range } = video.colour;
-    const known: Record<string, string> = {
-      bt709: 'bt709',
-      bt2020nc: 'bt2020',
-      bt2020c: 'bt2020',
-      smpte170m: 'smpte170m',
-    };
-    const read = rgb ? '' : `:in_color_matrix=${known[matrix ?? ''] ?? (video.hdr ? 'bt2020' : 'bt709')}`;
+    const read = rgb ? '' : `:in_color_matrix=${MATRICES[matrix ?? ''] ?? (video.hdr ? 'bt2020' : 'bt709')}`;
     return [
       `${size}+accurate_rnd+full_chroma_int${read}${range && !rgb ? `:in_range=${range}` : ''}`,
       'setsar=1',
