@@ -54,9 +54,7 @@ function filesOf(hash: string, original: UploadedMedia, media: TranscodedMedia |
     return new Map([[ORIGINAL, { hash, mime, size: Number(blobSize), download }]]);
   }
   if (media?.status !== 'READY' || media.manifestHash !== hash) return null;
-  return new Map(
-    media.files.map((file) => [file.name, { ...file, download: downloadName(file, original.filename) }]),
-  );
+  return new Map(media.files.map((file) => [file.name, { ...file, download: downloadName(file, original.filename) }]));
 }
 
 /**
