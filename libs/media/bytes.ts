@@ -1,7 +1,7 @@
 /** Bytes that are read at any place, wherever they are: a file, a blob in any store, a member inside an archive. */
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { BlobRef, BlobStore, ByteRange } from './blobs.js';
 
 export interface ByteSource {
@@ -20,6 +20,16 @@ export async function fileSource(path: string): Promise<ByteSource> {
     size,
     file: { path, offset: 0 },
     open: (range) => Promise.resolve(createReadStream(path, { ...range, highWaterMark: 256 << 10 })),
+  };
+}
+
+/** What is in memory already. */
+export function bufferSource(bytes: Buffer): ByteSource {
+  return {
+    size: bytes.length,
+    file: null,
+    open: (range) =>
+      Promise.resolve(Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? bytes.length) + 1)])),
   };
 }
 

@@ -9,6 +9,7 @@ export * from './blobs.js';
 export * from './bytes.js';
 export * from './archive/index.js';
 export * from './quality/index.js';
+export * from './choose.js';
 export * from './uploads.js';
 export * from './transcode.js';
 export * from './range.js';

@@ -161,11 +161,11 @@ function mp3FrameLength(head: Buffer, at: number): number {
   return Math.floor(((version === 3 ? 144_000 : 72_000) * kbps) / sampleRate) + padding;
 }
 
-/** {@link sniff} on a file. Rejects with the file system's error when the file can't be read. */
-export async function sniffFile(file: string): Promise<Result<Sniffed>> {
+/** {@link sniff} on a file, or on what begins at `offset` in it. Rejects with the file system's error when the file can't be read. */
+export async function sniffFile(file: string, offset = 0): Promise<Result<Sniffed>> {
   const handle = await open(file, 'r');
   try {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(SNIFF_BYTES), 0, SNIFF_BYTES, 0);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(SNIFF_BYTES), 0, SNIFF_BYTES, offset);
     return sniff(buffer.subarray(0, bytesRead));
   } finally {
     await handle.close();

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { LruMap } from '#libs/events/log/index.js';
 import {
+  bufferSource,
   rewritePlaylist,
   scopeOf,
   signPath,
@@ -39,12 +39,7 @@ export class Playlists {
     );
     return {
       tag: createHash('sha256').update(body).digest('hex'),
-      bytes: {
-        size: body.length,
-        file: null,
-        open: (range) =>
-          Promise.resolve(Readable.from([body.subarray(range?.start ?? 0, (range?.end ?? body.length) + 1)])),
-      },
+      bytes: bufferSource(body),
     };
   }
 

@@ -1,5 +1,6 @@
 import { registerEnumType } from '@nestjs/graphql';
 import { completesOn, outcome, ROLES, STAGE_STATES, verdict } from '#libs/events/catalogue/index.js';
+import { USES } from '#libs/media/index.js';
 import { MEDIA_STATUSES, PARKED_STATES, REBUILD_STATES, VERSION_STATUSES } from '#libs/read-models/index.js';
 
 /** A GraphQL enum whose names and values are the catalogue's. */
@@ -29,6 +30,7 @@ export const PolicyKindEnum = enumOf('PolicyKind', ['ANY', 'ALL_REQUIRED', 'ROLE
 export const VersionStatusEnum = enumOf('VersionStatus', VERSION_STATUSES);
 export const MediaStatusEnum = enumOf('MediaStatus', MEDIA_STATUSES);
 export const VerdictEnum = enumOf('Verdict', verdict.options);
+export const MediaUseEnum = enumOf('MediaUse', USES);
 export const OutcomeEnum = enumOf('Outcome', outcome.options);
 export const ShapeKindEnum = enumOf('ShapeKind', [
   'RECTANGLE',

@@ -19,9 +19,17 @@ export class MediaUrls {
 
   file(context: RequestContext, version: VersionRow, media: TranscodedMedia | null, role: string): string | null {
     const file = media?.status === 'READY' ? media.files.find((f) => f.role === role) : undefined;
-    if (!file || !media?.manifestHash || version.status === 'WITHDRAWN') return null;
+    return file && media ? this.named(context, version, media, file.name) : null;
+  }
+
+  /** Of a file of the review copies by its name, or of the original. */
+  named(context: RequestContext, version: VersionRow, media: TranscodedMedia, name: string): string | null {
+    if (name === ORIGINAL) return this.original(context, version);
+    if (!media.manifestHash || version.status === 'WITHDRAWN') return null;
+    const role = media.files.find((file) => file.name === name)?.role;
+    if (role === undefined) return null;
     if (isForEditors(role) && !(context.viewer && can(context.viewer.role, 'version.download'))) return null;
-    return this.#url(context, version, media.manifestHash, file.name);
+    return this.#url(context, version, media.manifestHash, name);
   }
 
   /** `hash` names the original: the version's own, or that of a reference beside it. */

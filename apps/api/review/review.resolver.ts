@@ -17,7 +17,7 @@ import {
   type Shape as CatalogueShape,
 } from '#libs/events/catalogue/index.js';
 import { LogUnavailable, type Outcome } from '#libs/events/log/index.js';
-import { formatTimecode, parseTimecode, type UploadService } from '#libs/media/index.js';
+import { chooseFile, formatTimecode, parseTimecode, type Candidate, type UploadService } from '#libs/media/index.js';
 import {
   AnnotationRow,
   CommentRow,
@@ -41,7 +41,7 @@ import type { ReadSession } from '../platform/read-store.js';
 import { GenericRefusal } from '../platform/refusals.js';
 import { UPLOADS } from '../platform/tokens.js';
 import { Stage } from '../production/types.js';
-import { MediaUrls } from './media-urls.js';
+import { MediaUrls, ORIGINAL } from './media-urls.js';
 import { toMediaFacts } from './media-facts.js';
 import {
   AddAnnotationInput,
@@ -61,6 +61,8 @@ import {
   EditCommentInput,
   FrameRange,
   Media,
+  MediaChoice,
+  MediaChoiceArgs,
   RecordDecisionInput,
   Reference,
   ReferencePayload,
@@ -239,6 +241,38 @@ export class VersionResolver {
   ): Promise<ReferenceRow[]> {
     const references = await read.manyBy(ReferenceRow, 'versionId', { seq: 'ASC' }, version.id);
     return all ? references : references.filter(({ detached }) => !detached);
+  }
+
+  @ResolveField(() => MediaChoice, {
+    nullable: true,
+    description: 'The file that serves a use best on a connection and screen; null until the review copies are there.',
+  })
+  async mediaFor(
+    @Parent() version: VersionRow,
+    @Args() { use, ...client }: MediaChoiceArgs,
+    @Context() context: RequestContext,
+  ): Promise<MediaChoice | null> {
+    const [media] = await context.read.manyBy(VersionMediaRow, 'versionId', { versionId: 'ASC' }, version.id);
+    if (media?.status !== 'READY') return null;
+    const { mime, width, height } = version;
+    const original = { name: ORIGINAL, role: 'ORIGINAL', mime, size: Number(version.blobSize), width, height };
+    const mayDownload = this.urls.original(context, version) !== null;
+    const seconds = version.durationSeconds;
+    const files: Candidate[] = [...media.files, ...(mayDownload ? [original] : [])];
+    const choice = chooseFile(use, files, { ...client, seconds });
+    const url = choice && this.urls.named(context, version, media, choice.file.name);
+    if (!choice || !url) return null;
+    const shown = choice.rendition ?? choice.file;
+    return {
+      url,
+      role: choice.file.role,
+      mime: choice.file.mime,
+      sizeBytes: String(shown.size),
+      width: shown.width ?? null,
+      height: shown.height ?? null,
+      bitrate: shown.bitrate ?? null,
+      fits: choice.fits,
+    };
   }
 
   @ResolveField(() => CommentConnection, { description: 'In order of creation; answers name their parent.' })

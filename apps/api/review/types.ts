@@ -1,10 +1,12 @@
-import { Field, Float, ID, InputType, Int, ObjectType } from '@nestjs/graphql';
+import { ArgsType, Field, Float, ID, InputType, Int, ObjectType } from '@nestjs/graphql';
 import type { MediaFacts, Outcome, Role, Verdict } from '#libs/events/catalogue/index.js';
 import type { MediaStatus, VersionStatus } from '#libs/read-models/index.js';
+import type { Use } from '#libs/media/index.js';
 import { ConnectionOf } from '../platform/connections.js';
 import {
   MediaKindEnum,
   MediaStatusEnum,
+  MediaUseEnum,
   OutcomeEnum,
   RoleEnum,
   ShapeKindEnum,
@@ -87,6 +89,26 @@ export class Media {
   editorialFrameMapUrl: string | null;
   @Field(() => String, { nullable: true, description: 'For those who may download originals.' })
   originalUrl: string | null;
+}
+@ObjectType({ description: 'A file of a version for one use.' })
+export class MediaChoice {
+  @Field({ description: 'Signed, short-lived, relative to the api.' }) url: string;
+  @Field({ description: 'For instance HLS_MASTER, PROXY, EDITORIAL, ORIGINAL.' }) role: string;
+  @Field() mime: string;
+  @Field(() => ByteSize) sizeBytes: string;
+  @Field(() => Int, { nullable: true, description: 'Of the rendition to begin with, for a playlist.' })
+  width: number | null;
+  @Field(() => Int, { nullable: true }) height: number | null;
+  @Field(() => Float, { nullable: true, description: 'Bits per second.' }) bitrate: number | null;
+  @Field({ description: 'Whether the connection carries it without waiting.' }) fits: boolean;
+}
+@ArgsType()
+export class MediaChoiceArgs {
+  @Field(() => MediaUseEnum) use: Use;
+  @Field(() => Float, { nullable: true, description: 'Bits per second that arrive.' }) bandwidth?: number | null;
+  @Field(() => Int, { nullable: true, description: 'Of the place it is shown at, device pixels.' }) width?:
+    number | null;
+  @Field(() => Int, { nullable: true }) height?: number | null;
 }
 @ObjectType({ description: 'The versions of a stage; has the stage’s id.' })
 export class VersionStack {

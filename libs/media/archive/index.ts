@@ -1,1 +1,2 @@
 export * from './tar.js';
+export * from './stream.js';

@@ -31,14 +31,17 @@ export interface ProbeOptions {
   timeoutMs?: number;
   /** Files up to this size without a frame table are counted packet by packet. Default 256 MiB; 0 reads headers only: no picture is decoded. */
   countBelowBytes?: number;
+  /** Only these bytes of the file, as if they were one: a member of an archive. Its packets are not counted. */
+  part?: { readonly offset: number; readonly size: number };
 }
 
 /** Headers of any accepted file. Refuses with EMPTY_FILE, UNSUPPORTED_MEDIA or MEDIA_UNREADABLE (with ffprobe's reason). */
 export async function probe(file: string, options: ProbeOptions = {}): Promise<Result<MediaInfo>> {
-  const sniffed = await sniffFile(file);
+  const { part } = options;
+  const sniffed = await sniffFile(file, part?.offset);
   if (!sniffed.ok) return sniffed;
-  const sizeBytes = (await stat(file)).size;
-  const input = { path: file, demuxer: sniffed.value.demuxer };
+  const sizeBytes = part?.size ?? (await stat(file)).size;
+  const input = { path: file, demuxer: sniffed.value.demuxer, part };
   const limits: RunLimits = { signal: options.signal, timeoutMs: options.timeoutMs ?? 30_000 };
   const image = sniffed.value.kind === 'IMAGE';
   const run = await runFfprobe({
@@ -56,7 +59,11 @@ export async function probe(file: string, options: ProbeOptions = {}): Promise<R
   }
   const picture = raw.streams.find((stream) => stream.codec_type === 'video' && !stream.disposition?.attached_pic);
   const needsCount =
-    picture && !image && !isExactCount(sniffed.value, picture) && sizeBytes <= (options.countBelowBytes ?? 256 << 20);
+    picture &&
+    !part &&
+    !image &&
+    !isExactCount(sniffed.value, picture) &&
+    sizeBytes <= (options.countBelowBytes ?? 256 << 20);
   let packets: PacketTimes | null = null;
   if (needsCount) {
     const counted = await packetTimes(file, sniffed.value, picture.index, limits);
@@ -66,7 +73,7 @@ export async function probe(file: string, options: ProbeOptions = {}): Promise<R
   const decodes = picture && !image && options.countBelowBytes !== 0;
   const first = decodes ? await firstFrame(input, picture.index, limits) : ok(null);
   if (!first.ok) return first;
-  const wave = sniffed.value.container === 'WAV' ? await readBroadcastWave(file) : null;
+  const wave = sniffed.value.container === 'WAV' && !part ? await readBroadcastWave(file) : null;
   return describe(raw, sniffed.value, { sizeBytes, packets, first: first.value, wave, errors: run.value.errors });
 }
 

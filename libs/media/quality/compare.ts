@@ -66,8 +66,9 @@ const SEEN = 20;
 const STANDS_OUT = 0.03;
 /** Ranges this many frames apart are one. */
 const JOIN = 1;
-/** Blocks measured: each costs ffmpeg a comparison for every frame. */
+/** Blocks measured, and jumps inside them: each costs ffmpeg a comparison for every frame. What is beyond is not measured. */
 const MAX_BLOCKS = 200;
+const MAX_JUMPS = 1000;
 const MAX_DIFFERENCES = 500;
 
 /**
@@ -138,10 +139,17 @@ export function risingPairs(map: CutMap): { a: number; b: number }[] {
     .sort((one, other) => one.b!.first - other.b!.first);
   const pairs: { a: number; b: number }[] = [];
   let last = -1;
+  let jumps = 0;
+  let steady = '';
   for (const { b } of blocks) {
     for (let frame = b!.first; frame < b!.first + b!.count; frame += 1) {
       const a = map.frames[frame]!;
       if (a <= last) continue;
+      const before = pairs.at(-1);
+      const step = before ? `${a - before.a} ${frame - before.b}` : '';
+      if (step !== steady) jumps += 1;
+      steady = step;
+      if (jumps > MAX_JUMPS) return pairs;
       pairs.push({ a, b: frame });
       last = a;
     }
@@ -150,7 +158,7 @@ export function risingPairs(map: CutMap): { a: number; b: number }[] {
 }
 
 /** `select` of exactly these frames, as few terms as possible. */
-function selectOf(frames: readonly number[]): string {
+export function selectOf(frames: readonly number[]): string {
   const spans: string[] = [];
   for (let index = 0; index < frames.length;) {
     let end = index + 1;
@@ -164,7 +172,13 @@ function selectOf(frames: readonly number[]): string {
     );
     index = end;
   }
-  return spans.join('+') || '0';
+  // ffmpeg takes a sum of a hundred terms and no more; of sums of sums it takes any number.
+  let terms = spans;
+  while (terms.length > 8)
+    terms = Array.from({ length: Math.ceil(terms.length / 8) }, (_, group) => {
+      return `(${terms.slice(group * 8, group * 8 + 8).join('+')})`;
+    });
+  return terms.join('+') || '0';
 }
 
 /** SSIM and PSNR of every pair, by one pass over both media. The second is scaled to the first's size. */
@@ -242,12 +256,13 @@ function findDifferences(
     while (end < differs.length && near(differs[end]!, differs[end - 1]!)) end += 1;
     const range = differs.slice(index, end);
     const [from, to] = [range[0]!, range.at(-1)!];
+    const worst = range.reduce((least, pair) => (pair.ssim < least.ssim ? pair : least));
     changed.push({
       kind: 'CHANGED',
       a: { first: from.a, count: to.a - from.a + 1 },
       b: { first: from.b, count: to.b - from.b + 1 },
-      ssim: { mean: mean(range.map(({ ssim }) => ssim)), min: Math.min(...range.map(({ ssim }) => ssim)) },
-      worst: range.reduce((worst, pair) => (pair.ssim < worst.ssim ? pair : worst)),
+      ssim: { mean: mean(range.map(({ ssim }) => ssim)), min: worst.ssim },
+      worst,
     });
     index = end;
   }

@@ -5,6 +5,7 @@ import { runFfmpeg } from '../ffmpeg/index.js';
 import { probe } from '../probe/index.js';
 import { unwrap } from '../result.js';
 import { makeClip, makeStill, readFrameNumbers } from '../testmedia.js';
+import { selectOf } from './compare.js';
 import { alignFrames, compareMedia, frameSignatures, measureQuality, type Medium } from './index.js';
 
 let folder: string;
@@ -176,4 +177,13 @@ test('other frames in a known range, some more and some fewer, report those rang
     ['REPLACED', { first: 40, count: 20 }, { first: 40, count: 20 }],
     ['REMOVED', { first: 115, count: 5 }, null],
   ]);
+});
+
+test('any number of parts is taken out by one filter', async () => {
+  const frames = Array.from({ length: 1200 }, (_, frame) => frame).filter((frame) => frame % 3 !== 2);
+  const run = await runFfmpeg({
+    inputs: [{ lavfi: 'testsrc2=size=64x36:rate=25,trim=end_frame=1200' }],
+    output: ['-vf', `select='${selectOf(frames)}'`, '-fps_mode', 'passthrough', '-f', 'null', '-'],
+  });
+  expect(unwrap(run).progress?.frame).toBe(800);
 });
