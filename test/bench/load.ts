@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { Agent, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -32,6 +32,10 @@ export type Order = { readonly apiUrl: string; readonly query: string; readonly 
 export interface Delivery {
   /** From sending to the answer, milliseconds; warm-up left out. */
   readonly answered: number[];
+  /** Answers in all, those of the warm-up and after the end included. */
+  readonly commands: number;
+  /** Processor seconds the clients themselves have used for all of them. */
+  readonly cpuSeconds: number;
   /** From sending to the subscription's message, milliseconds. */
   readonly received: number[];
   /** Of the measured part. */
@@ -89,68 +93,121 @@ const input = (versionId: string, text: string) => {
   };
 };
 
-/** One GraphQL request on a kept connection; undefined when all is well, else what is wrong. */
-function post(agent: Agent, url: URL, token: string, body: string): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const sent = request(
-      {
-        agent,
-        host: url.hostname,
-        port: url.port,
-        path: '/graphql',
-        method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          'content-length': Buffer.byteLength(body),
-          authorization: `Bearer ${token}`,
-        },
-      },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', (error) => resolve(String(error)));
-        response.on('end', () => {
-          const text = Buffer.concat(chunks).toString('utf8');
-          const fine = response.statusCode === 200 && text.includes('"position":"') && !text.includes('"message":');
-          resolve(fine ? undefined : `${response.statusCode} ${text.slice(0, 400)}`);
-        });
-      },
-    );
-    sent.on('error', (error) => resolve(String(error)));
-    sent.end(body);
-  });
+/**
+ * A kept connection with one request at a time, that speaks just enough HTTP: the clients share the processors with what
+ * they measure, so they must cost next to nothing.
+ */
+class Connection {
+  readonly #socket: Socket;
+  readonly #head: string;
+  #received: Buffer[] = [];
+  #length = 0;
+  /** Bytes of the answer under way; known when its head is there. */
+  #expected: number | undefined;
+  #bodyAt = 0;
+  #answer: ((problem: string | undefined) => void) | undefined;
+  #broken: string | undefined;
+
+  constructor(url: URL, token: string) {
+    this.#head = [
+      'POST /graphql HTTP/1.1',
+      `host: ${url.host}`,
+      `authorization: Bearer ${token}`,
+      'content-type: application/json',
+      'content-length: ',
+    ].join('\r\n');
+    this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+    this.#socket.on('data', (chunk) => this.#receive(chunk));
+    this.#socket.on('error', (error) => this.#break(String(error)));
+    this.#socket.on('close', () => this.#break('the connection was closed'));
+  }
+
+  /** Undefined when all is well, else what is wrong. */
+  post(body: string): Promise<string | undefined> {
+    if (this.#broken !== undefined) return Promise.resolve(this.#broken);
+    return new Promise((resolve) => {
+      this.#answer = resolve;
+      this.#socket.write(`${this.#head}${Buffer.byteLength(body)}\r\n\r\n${body}`);
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#received.push(chunk);
+    this.#length += chunk.length;
+    if (this.#expected === undefined) {
+      const text = Buffer.concat(this.#received).toString('latin1');
+      const end = text.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      const length = /\r\ncontent-length: *(\d+)/i.exec(text.slice(0, end));
+      if (!length) return this.#break(`an answer without its length: ${text.slice(0, end)}`);
+      this.#bodyAt = end + 4;
+      this.#expected = this.#bodyAt + Number(length[1]);
+    }
+    if (this.#length < this.#expected) return;
+    const bytes = Buffer.concat(this.#received);
+    const body = bytes.toString('utf8', this.#bodyAt, this.#expected);
+    const ok = bytes.toString('latin1', 0, 13) === 'HTTP/1.1 200 ';
+    this.#received = [];
+    this.#length = 0;
+    this.#expected = undefined;
+    const fine = ok && body.includes('"position":"') && !body.includes('"message":');
+    this.#settle(fine ? undefined : `${bytes.toString('latin1', 0, 13)} ${body.slice(0, 400)}`);
+  }
+
+  #break(problem: string): void {
+    this.#broken ??= problem;
+    this.#settle(this.#broken);
+  }
+
+  #settle(problem: string | undefined): void {
+    const answer = this.#answer;
+    this.#answer = undefined;
+    answer?.(problem);
+  }
 }
 
 async function annotate(order: Extract<Order, { kind: 'annotate' }>): Promise<Delivery> {
   const url = new URL(order.apiUrl);
   const errors: string[] = [];
   const answered: number[] = [];
+  const cpu = process.cpuUsage();
   const from = performance.now() + order.warmUpSeconds * 1000;
   const until = from + order.seconds * 1000;
-  let last = from;
+  let commands = 0;
   await Promise.all(
     order.clients.map(async ({ token, versionId }, client) => {
-      const agent = new Agent({ keepAlive: true, maxSockets: 1, noDelay: true });
+      const connection = new Connection(url, token);
       while (performance.now() < until && errors.length < 5) {
         const body = JSON.stringify({
           query: order.query,
           variables: { input: input(versionId, `note of ${client}`) },
         });
         const sent = performance.now();
-        const error = await post(agent, url, token, body);
+        const error = await connection.post(body);
         const now = performance.now();
-        if (error) errors.push(error);
-        else if (now > from && now <= until) {
-          answered.push(now - sent);
-          last = now;
+        if (error) {
+          errors.push(error);
+          break;
         }
+        commands++;
+        // Answers after the end are not counted, so the time is that of the window.
+        if (now > from && now <= until) answered.push(now - sent);
         if (order.pauseMs) await sleep(order.pauseMs * (0.5 + Math.random()));
       }
-      agent.destroy();
+      connection.close();
     }),
   );
-  // Answers after the end are not counted, so the time is that of the window.
-  return { answered, received: [], seconds: Math.max(last - from, order.seconds * 1000) / 1000, errors };
+  return { answered, commands, received: [], seconds: order.seconds, errors, cpuSeconds: secondsOf(cpu) };
+}
+
+/** Processor seconds this process has used since. */
+function secondsOf(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1e6;
 }
 
 async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> {
@@ -182,7 +239,8 @@ async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> 
     },
   );
   await sleep(1000);
-  const agent = new Agent({ keepAlive: true, maxSockets: 1, noDelay: true });
+  const connection = new Connection(url, token);
+  const cpu = process.cpuUsage();
   const begun = performance.now();
   const warmUp = Math.ceil(order.messages / 10);
   for (let i = 0; i < order.messages + warmUp && errors.length === 0; i++) {
@@ -196,7 +254,7 @@ async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> 
         resolve();
       }),
     );
-    const error = await post(agent, url, token, body);
+    const error = await connection.post(body);
     const answer = performance.now();
     if (error) errors.push(error);
     else if ((await Promise.race([message.then(() => true), sleep(15_000, false, { ref: false })])) === false)
@@ -208,9 +266,16 @@ async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> 
     // People don't draw in lockstep with the server's own rhythm.
     await sleep(5 + Math.random() * 40);
   }
-  agent.destroy();
+  connection.close();
   await socket.dispose();
-  return { answered, received, seconds: (performance.now() - begun) / 1000, errors };
+  return {
+    answered,
+    commands: order.messages + warmUp,
+    received,
+    seconds: (performance.now() - begun) / 1000,
+    errors,
+    cpuSeconds: secondsOf(cpu),
+  };
 }
 
 if (process.argv[2] === '--generate' && process.send) {
