@@ -1,10 +1,12 @@
 import 'reflect-metadata';
 import { existsSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Catch, type ExceptionFilter } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { GraphQLSchemaHost } from '@nestjs/graphql';
+import type { ApolloDriver } from '@nestjs/apollo';
+import { GraphQLModule, GraphQLSchemaHost } from '@nestjs/graphql';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { GraphQLError } from 'graphql';
 import express, { type NextFunction, type Request, type Response } from 'express';
@@ -31,6 +33,7 @@ import { ledgerRoute } from './ledger/ledger.http.js';
 import { mediaRoute } from './media/media.http.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
+import { BODY_ERRORS, graphqlDoor, MAX_BODY_BYTES, type DoorOptions } from './platform/graphql-door.js';
 import { GraphqlEdge } from './platform/graphql-edge.js';
 import { nestLogger } from './platform/nest-logger.js';
 import { outcomeMemory } from '#libs/application/index.js';
@@ -51,6 +54,12 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'self'",
 ].join('; ');
 
+const SECURITY_HEADERS = {
+  'content-security-policy': CONTENT_SECURITY_POLICY,
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'same-origin',
+};
+
 /** What is refused on purpose is an answer: Nest would write each to the log as an error. */
 @Catch(GraphQLError)
 class Expected implements ExceptionFilter<GraphQLError> {
@@ -64,8 +73,6 @@ const sealed: PersonCipher = {
   encrypt: () => Promise.reject(new Error('Nothing is written here')),
   decrypt: () => Promise.resolve(undefined),
 };
-
-const bodyError = (code: string, message: string) => ({ errors: [{ message, extensions: { code } }] });
 
 await runService(
   'api',
@@ -169,11 +176,7 @@ await runService(
     app.set('trust proxy', config.api.trustProxy);
     if (config.api.corsOrigins.length > 0) app.enableCors({ origin: config.api.corsOrigins });
     app.use((_request: Request, response: Response, next: NextFunction) => {
-      response.set({
-        'content-security-policy': CONTENT_SECURITY_POLICY,
-        'x-content-type-options': 'nosniff',
-        'referrer-policy': 'same-origin',
-      });
+      response.set(SECURITY_HEADERS);
       next();
     });
 
@@ -206,15 +209,17 @@ await runService(
       '/ledger',
       ledgerRoute({ ledger, source, access, secrets, operatorToken: operatorToken(config.keys.master) }),
     );
-    app.use(express.json({ limit: '2mb' }));
-    // Bodies that are too large or no JSON are answered in the form that clients of the api read.
+    app.use(express.json({ limit: MAX_BODY_BYTES }));
     app.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {
       const { type } = error as { type?: unknown };
-      if (type === 'entity.too.large')
-        return void response.status(413).json(bodyError('PAYLOAD_TOO_LARGE', 'A request has at most 2 MB.'));
-      if (type === 'entity.parse.failed')
-        return void response.status(400).json(bodyError('BAD_REQUEST', 'The body is not valid JSON.'));
-      next(error);
+      const known =
+        type === 'entity.too.large'
+          ? BODY_ERRORS.tooLarge
+          : type === 'entity.parse.failed'
+            ? BODY_ERRORS.malformed
+            : undefined;
+      if (!known) return next(error);
+      response.status(known.status).json(known.body);
     });
 
     const web = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'apps', 'web', 'dist');
@@ -242,6 +247,21 @@ await runService(
     }
     await app.init();
     edge.schema = app.get(GraphQLSchemaHost).schema;
+    const expressApp = app.getHttpAdapter().getInstance() as RequestListener & { get(setting: string): unknown };
+    app
+      .getHttpServer()
+      .off('request', expressApp)
+      .on(
+        'request',
+        graphqlDoor({
+          apollo: app.get(GraphQLModule<ApolloDriver>).graphQlAdapter.instance,
+          context: (request, ip) => edge.ofRequest(request, ip),
+          headers: SECURITY_HEADERS,
+          trusts: expressApp.get('trust proxy fn') as DoorOptions['trusts'],
+          cors: config.api.corsOrigins.length > 0,
+          otherwise: expressApp,
+        }),
+      );
     const server = await app.listen(config.api.port, config.api.host);
     const address = server.address() as { port: number };
     port = address.port;

@@ -153,6 +153,29 @@ describe('a subscription to $all', () => {
     await resumed.stop();
   });
 
+  it('says with one checkpoint how far what is sent together goes, when one is wanted after every event', async () => {
+    const id = `c${randomUUID().slice(0, 8)}`;
+    const checkpoints: bigint[] = [];
+    const filter = eventTypeFilter({
+      prefixes: [id],
+      maxSearchWindow: 1,
+      checkpointInterval: 1,
+      checkpointReached: async (_subscription, position) => {
+        checkpoints.push(position.commit);
+      },
+    });
+    const filtered = follow(client.subscribeToAll({ fromPosition: END, filter }));
+    await filtered.caughtUp();
+    const before = checkpoints.length;
+    const { position } = await client.appendToStream(fresh(), [...events(50, 'Noise'), event(50, id)]);
+    await filtered.has(1);
+    await until(() => checkpoints.at(-1) === position!.commit, 'the last position');
+    expect(checkpoints.length - before).toBe(1);
+    const { position: noise } = await client.appendToStream(fresh(), event(0, 'Noise'));
+    await until(() => checkpoints.at(-1) === noise!.commit, 'the position of what does not match');
+    await filtered.stop();
+  });
+
   it('refuses a filter that is no regular expression', async () => {
     const broken = client.subscribeToAll({ filter: streamNameFilter({ regex: '(' }) });
     const [error] = (await once(broken, 'error')) as [{ code: number }];

@@ -114,7 +114,7 @@ export class MemoryLog implements EventLog {
           });
           continue;
         }
-        const matching = ahead.filter(({ stream }) => categories.includes(categoryOf(stream)));
+        const matching = ahead.filter(({ stream }) => categories?.includes(categoryOf(stream)) !== false);
         const events = matching.slice(0, maxBatch);
         const whole = matching.length <= maxBatch;
         position = whole ? ahead.at(-1)!.position : events.at(-1)!.position;

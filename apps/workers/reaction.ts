@@ -5,10 +5,12 @@ import type { Jobs } from '#libs/jobs/index.js';
 import type { Logger } from '#libs/runtime/index.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** An event of any type, so that a `switch` on `type` knows its data. */
-export type Happened = {
-  [T in AnyEvent['type']]: RecordedEvent<Extract<AnyEvent, { type: T }>> & { readonly type: T };
-}[AnyEvent['type']];
+type EventType = AnyEvent['type'];
+
+/** An event of one of some types, so that a `switch` on `type` knows its data. */
+export type Happened<T extends EventType = EventType> = {
+  [K in T]: RecordedEvent<Extract<AnyEvent, { type: K }>> & { readonly type: K };
+}[T];
 
 export interface ReactionTools {
   readonly executor: CommandExecutor;
@@ -22,13 +24,17 @@ export interface ReactionTools {
  * What follows from events: a job, or a next command. Runs at least once for each event, in log order; everything it
  * does must bear to be done twice (ids derived from the event's make that so).
  */
-export interface Reaction {
+export interface Reaction<T extends EventType = EventType> {
   /** Names its checkpoint; never changes. */
   readonly name: string;
-  /** Stream categories it reads. */
-  readonly categories: readonly string[];
-  react(event: Happened, tools: ReactionTools): Promise<void>;
+  /** All it is told of: what happens most is nothing to react to, and should not be sent here. */
+  readonly types: readonly T[];
+  react(event: Happened<T>, tools: ReactionTools): Promise<void>;
 }
+
+/** Infers what `react` gets from `types`. */
+export const reaction = <const T extends EventType>(definition: Reaction<T>): Reaction =>
+  definition as unknown as Reaction;
 
 /** The envelope of a command that follows from an event. */
 export function consequence(event: Happened, name: string): CommandMeta {
@@ -44,6 +50,10 @@ export function consequence(event: Happened, name: string): CommandMeta {
 
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
+/** While events keep coming, batches are this far apart, milliseconds. */
+const GATHER_MS = 50;
+/** A position reached with nothing to do is stored after this, milliseconds: to lose it costs a look at what follows. */
+const IDLE_SAVE_MS = 500;
 
 /**
  * Follows the log for one reaction with its own durable checkpoint, which moves only after what the reaction did is
@@ -69,22 +79,30 @@ export function runReaction(
       }
     }
   };
+  const idle = new IdlePosition((position) => {
+    // The next one to be stored says more than this one.
+    jobs.checkpoint.save(reaction.name, position).catch(() => undefined);
+  }, signal);
   const follow = async (): Promise<void> => {
     for (let backoff = FIRST_BACKOFF_MS; !signal.aborted; backoff = Math.min(backoff * 2, MAX_BACKOFF_MS)) {
       try {
         const after = (await jobs.checkpoint.load(reaction.name)) ?? null;
         const subscription: LogSubscription = log.subscribe({
           after,
-          categories: reaction.categories,
+          types: reaction.types,
           maxBatch: 200,
+          gatherMs: GATHER_MS,
           signal,
           onBatch: async ({ events, position }) => {
+            if (events.length === 0) return idle.reached(position);
             for (const event of events) {
               if (signal.aborted) return;
               await insist(event as Happened);
             }
             // Stopped in the middle of a batch: what was not done must be done next time.
-            if (!signal.aborted) await jobs.checkpoint.save(reaction.name, position);
+            if (signal.aborted) return;
+            idle.settled();
+            await jobs.checkpoint.save(reaction.name, position);
             backoff = FIRST_BACKOFF_MS;
           },
         });
@@ -96,4 +114,31 @@ export function runReaction(
     }
   };
   return follow();
+}
+
+/** The last position that was reached with nothing to do, stored now and then. */
+class IdlePosition {
+  #timer: NodeJS.Timeout | undefined;
+  #position = 0n;
+
+  constructor(
+    private readonly save: (position: bigint) => void,
+    signal: AbortSignal,
+  ) {
+    signal.addEventListener('abort', () => this.settled(), { once: true });
+  }
+
+  reached(position: bigint): void {
+    this.#position = position;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.save(this.#position);
+    }, IDLE_SAVE_MS);
+  }
+
+  /** What was reached before is stored with something newer, or not at all. */
+  settled(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
 }

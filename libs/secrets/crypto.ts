@@ -2,8 +2,8 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
   createHmac,
+  hash,
   hkdfSync,
   type KeyObject,
   createSecretKey,
@@ -154,4 +154,4 @@ export const normaliseEmail = (email: string): string => email.trim().normalize(
 /** 256 bits as 43 characters. */
 export const newToken = (): string => randomBytes(32).toString('base64url');
 export const isToken = (token: string): boolean => /^[A-Za-z0-9_-]{43}$/.test(token);
-export const hashToken = (token: string): Buffer => createHash('sha256').update(token).digest();
+export const hashToken = (token: string): Buffer => hash('sha256', token, 'buffer');

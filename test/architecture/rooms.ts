@@ -31,7 +31,7 @@ export const ROOMS: readonly Room[] = [
     name: 'libs/events/log',
     path: lib('events/log'),
     rooms: [lib('events/catalogue')],
-    packages: ['@kurrent/kurrentdb-client', 'zod'],
+    packages: ['@grpc/grpc-js', '@kurrent/kurrentdb-client', 'zod'],
     node: 'any',
   },
   {

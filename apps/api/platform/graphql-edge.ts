@@ -1,6 +1,10 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { ApolloArmor } from '@escape.tech/graphql-armor';
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginInlineTraceDisabled,
+} from '@apollo/server/plugin/disabled';
 import type { ApolloDriverConfig } from '@nestjs/apollo';
 import type { Request, Response } from 'express';
 import {
@@ -96,7 +100,7 @@ export class GraphqlEdge {
   options(): Partial<ApolloDriverConfig> {
     return {
       context: (from: { req: Request; res: Response } | Live) =>
-        'extra' in from ? this.#ofSocket(from) : this.#ofRequest(from.req),
+        'extra' in from ? this.#ofSocket(from) : this.ofRequest(from.req, from.req.ip),
       csrfPrevention: true,
       introspection: true,
       playground: false,
@@ -107,6 +111,9 @@ export class GraphqlEdge {
       formatError: (formatted, error) => this.#format(formatted, error),
       plugins: [
         ...(this.#armor.plugins as NonNullable<ApolloDriverConfig['plugins']>),
+        // It would wrap every field to say what is always true; the header is set below.
+        ApolloServerPluginCacheControlDisabled(),
+        ApolloServerPluginInlineTraceDisabled(),
         {
           // The snapshot of the operation is given back whatever became of it.
           requestDidStart: async ({ contextValue }) => ({
@@ -118,7 +125,10 @@ export class GraphqlEdge {
               checkAsOf(operation, document);
               context.read = await this.#options.asOf.session(context.asOf, context.viewer);
             },
-            willSendResponse: async () => void (contextValue as RequestContext).read?.release(),
+            willSendResponse: async ({ response }) => {
+              response.http.headers.set('cache-control', 'no-store');
+              void (contextValue as RequestContext).read?.release();
+            },
           }),
         },
       ],
@@ -183,9 +193,10 @@ export class GraphqlEdge {
     }
   }
 
-  async #ofRequest(request: Request): Promise<RequestContext> {
+  /** The context of an HTTP request; `ip` is who sent it, past the proxies that are believed. */
+  async ofRequest(request: IncomingMessage, ip: string | undefined): Promise<RequestContext> {
     const token = bearer(request.headers.authorization);
-    const origin = { ip: request.ip, userAgent: request.headers['user-agent'] };
+    const origin = { ip, userAgent: request.headers['user-agent'] };
     if (token && sameText(token, this.#options.operatorToken)) return this.#context(undefined, origin, request, true);
     const session = token ? await this.#options.secrets.sessions.authenticate(token) : undefined;
     const asOf = request.headers['x-as-of'];

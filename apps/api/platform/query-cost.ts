@@ -16,6 +16,9 @@ import { DEFAULT_PAGE, MAX_PAGE } from './connections.js';
 /** Objects a plain list is taken to have: how many there are is not known before it is read. */
 const LIST = 3;
 
+/** Costs that no variable changes, by operation. Documents that come often are parsed once, so they are found again. */
+const fixed = new WeakMap<DocumentNode, Map<string | undefined, number>>();
+
 /**
  * About how many fields an operation makes the api answer: pages count as often as they may have items, whether their
  * size stands in the query, in a variable, or is left to the default. For documents that are valid (no fragment
@@ -27,6 +30,10 @@ export function queryCost(
   variables: Readonly<Record<string, unknown>> = {},
   operationName?: string | null,
 ): number {
+  const name = operationName ?? undefined;
+  const before = fixed.get(document)?.get(name);
+  if (before !== undefined) return before;
+  let varies = false;
   const operations = document.definitions.filter((d) => d.kind === Kind.OPERATION_DEFINITION);
   const operation = operationName ? operations.find((o) => o.name?.value === operationName) : operations[0];
   const root = operation && schema.getRootType(operation.operation);
@@ -36,7 +43,7 @@ export function queryCost(
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
   /** A variable that is not given has the default its operation declares. */
   const defaults = new Map(operation.variableDefinitions?.map((v) => [v.variable.name.value, v.defaultValue]));
-  const known = new Map<string, number>();
+  const ofFragments = new Map<string, number>();
 
   const typed = (name: string | undefined, fallback: GraphQLCompositeType): GraphQLCompositeType => {
     const type = name === undefined ? undefined : schema.getType(name);
@@ -45,6 +52,7 @@ export function queryCost(
   const numberOf = (field: FieldNode, name: string): number | undefined => {
     let value = field.arguments?.find((a) => a.name.value === name)?.value;
     if (value?.kind === Kind.VARIABLE) {
+      varies = true;
       const given = variables[value.name.value];
       if (given !== undefined) return typeof given === 'number' ? given : undefined;
       value = defaults.get(value.name.value);
@@ -65,10 +73,10 @@ export function queryCost(
   const ofFragment = (name: string, parent: GraphQLCompositeType): number => {
     const fragment = fragments.get(name);
     if (!fragment) return 0;
-    let cost = known.get(name);
+    let cost = ofFragments.get(name);
     if (cost === undefined) {
       cost = ofSelections(fragment.selectionSet, typed(fragment.typeCondition.name.value, parent));
-      known.set(name, cost);
+      ofFragments.set(name, cost);
     }
     return cost;
   };
@@ -86,5 +94,9 @@ export function queryCost(
     const times = isListType(getNullableType(definition.type)) && field.name.value !== 'edges' ? LIST : 1;
     return 1 + times * children;
   };
-  return ofSelections(operation.selectionSet, root);
+  const cost = ofSelections(operation.selectionSet, root);
+  if (varies) return cost;
+  const known = fixed.get(document) ?? new Map<string | undefined, number>();
+  fixed.set(document, known.set(name, cost));
+  return cost;
 }

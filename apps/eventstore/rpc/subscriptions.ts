@@ -19,16 +19,24 @@ class Checkpointing {
     private readonly interval: number,
   ) {}
 
-  /** Frames to send for events of which the caller knows whether they match. */
+  /**
+   * Frames to send for events of which the caller knows whether they match. A checkpoint after each event would cost as much
+   * as the events: of those that are sent together, the last says all.
+   */
   frames(events: readonly { position: number; frame: Buffer | undefined }[]): Buffer {
     const out: Buffer[] = [];
+    const checkpoint = (position: number) => {
+      this.lastCheckpoint = position;
+      out.push(encodeCheckpointFrame(position));
+    };
     for (const { position, frame } of events) {
       if (frame !== undefined) out.push(frame);
       if (this.filter === undefined || ++this.considered < this.interval) continue;
       this.considered = 0;
-      this.lastCheckpoint = position;
-      out.push(encodeCheckpointFrame(position));
+      if (this.interval > 1) checkpoint(position);
     }
+    const last = events.at(-1);
+    if (last !== undefined && this.filter !== undefined && this.interval <= 1) checkpoint(last.position);
     return out.length === 1 ? out[0]! : Buffer.concat(out);
   }
 

@@ -1,10 +1,10 @@
-import type { Reaction } from '../reaction.js';
+import { reaction } from '../reaction.js';
 
 /** Destroys key, credentials and sessions of who was erased, should a crash have come first, and what disks still hold. */
-export const erasePersons: Reaction = {
+export const erasePersons = reaction({
   name: 'erase-persons',
-  categories: ['user'],
+  types: ['PersonErased'],
   async react(event, { forget }) {
-    if (event.type === 'PersonErased') await forget(event.data.userId, event.position);
+    await forget(event.data.userId, event.position);
   },
-};
+});

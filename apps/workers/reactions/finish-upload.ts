@@ -1,12 +1,11 @@
 import { finishVersionUpload, reopenCurrent, withdrawVersion } from '#libs/application/index.js';
-import type { Reaction } from '../reaction.js';
-import { consequence } from '../reaction.js';
+import { consequence, reaction } from '../reaction.js';
 import { insistOn } from './insist.js';
 
 /** An upload or withdrawal that a crash cut in the middle is finished from the events it has written so far. */
-export const finishUpload: Reaction = {
+export const finishUpload = reaction({
   name: 'finish-upload',
-  categories: ['version', 'versionStack'],
+  types: ['VersionOpened', 'VersionClosed', 'VersionWithdrawn'],
   async react(event, { executor, logger }) {
     if (event.type === 'VersionOpened') {
       const { organisationId: _organisation, ...version } = event.data;
@@ -29,4 +28,4 @@ export const finishUpload: Reaction = {
     if (event.type === 'VersionWithdrawn' && event.data.current)
       insistOn(await reopenCurrent(executor, consequence(event, 'reopen'), event.data.stackId), event, logger);
   },
-};
+});

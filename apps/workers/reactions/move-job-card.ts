@@ -1,12 +1,11 @@
 import { deliverableDecider, type DeliverableCommand } from '#libs/domain/index.js';
-import type { Reaction } from '../reaction.js';
-import { consequence } from '../reaction.js';
+import { consequence, reaction } from '../reaction.js';
 import { insistOn } from './insist.js';
 
 /** Uploads, withdrawals and decisions move the job card by themselves (RV-22). */
-export const moveJobCard: Reaction = {
+export const moveJobCard = reaction({
   name: 'move-job-card',
-  categories: ['version', 'versionStack'],
+  types: ['VersionUploaded', 'VersionWithdrawn', 'VersionOutcomeChanged'],
   async react(event, { executor, logger }) {
     let command: Pick<DeliverableCommand, 'type' | 'data'>;
     switch (event.type) {
@@ -31,8 +30,6 @@ export const moveJobCard: Reaction = {
         };
         break;
       }
-      default:
-        return;
     }
     const meta = consequence(event, 'move job card');
     const outcome = await executor.execute(deliverableDecider, command.data.deliverableId, {
@@ -41,4 +38,4 @@ export const moveJobCard: Reaction = {
     } as DeliverableCommand);
     insistOn(outcome, event, logger);
   },
-};
+});

@@ -1,11 +1,11 @@
 import { transcodeJob, TRANSCODE_QUEUE, type TranscodeJob } from '#libs/application/index.js';
 import { jobIdOf } from '#libs/jobs/index.js';
-import type { Reaction } from '../reaction.js';
+import { reaction } from '../reaction.js';
 
 /** Every uploaded version and every reference gets review copies; so does what somebody asks for again. */
-export const transcodeUploads: Reaction = {
+export const transcodeUploads = reaction({
   name: 'transcode-uploads',
-  categories: ['version', 'versionStack', 'versionMedia'],
+  types: ['VersionUploaded', 'ReferenceAttached', 'TranscodeRetried'],
   async react(event, { jobs }) {
     let source: TranscodeJob['source'];
     let referenceId: string | undefined;
@@ -20,8 +20,6 @@ export const transcodeUploads: Reaction = {
       case 'TranscodeRetried':
         ({ source, referenceId } = event.data);
         break;
-      default:
-        return;
     }
     const { organisationId, projectId, stackId, versionId } = event.data;
     await jobs.queue(TRANSCODE_QUEUE, transcodeJob).add(jobIdOf(event.id, TRANSCODE_QUEUE), {
@@ -35,4 +33,4 @@ export const transcodeUploads: Reaction = {
       eventId: event.id,
     });
   },
-};
+});

@@ -471,7 +471,8 @@ class StreamActor {
       }
       for (const event of result) {
         this.#state = this.#decider.evolve(this.#state, event);
-        bytes += Buffer.byteLength(JSON.stringify(event.data)) + BYTES_AROUND_AN_EVENT;
+        // Only who has another behind it need be measured.
+        if (i + 1 < open.length) bytes += Buffer.byteLength(JSON.stringify(event.data)) + BYTES_AROUND_AN_EVENT;
       }
       ahead += result.length;
       decided.push({ pending, events: result });

@@ -400,6 +400,35 @@ describe('a subscription', () => {
     expect([one.numbers, two.numbers]).toEqual([[0], [0, 2]]);
   });
 
+  it('takes only the types named, in history and live, and its position passes the others', async () => {
+    const log = open();
+    const before = await log.head();
+    const stream = `version-${randomUUID()}`;
+    const comment: NewEvent = {
+      id: randomUUID(),
+      type: 'CommentAdded',
+      data: CommentAdded.example,
+      metadata: metadata(),
+    };
+    await log.append(stream, [numbered(1), comment, numbered(2)], 'no_stream');
+    const seen: EventBatch[] = [];
+    const subscription = log.subscribe({
+      after: before,
+      types: ['CommentAdded'],
+      onBatch: async (batch) => void seen.push(batch),
+    });
+    await until(() => seen.length > 0, 'history');
+    await log.append(stream, [numbered(3), { ...comment, id: randomUUID() }, numbered(4)], 2n);
+    const head = await log.head();
+    await until(() => seen.at(-1)!.position >= head, 'the end of the log');
+    await subscription.stop();
+    const events = seen.flatMap(({ events }) => events);
+    expect(events.map(({ type, revision }) => [type, revision])).toEqual([
+      ['CommentAdded', 1],
+      ['CommentAdded', 4],
+    ]);
+  });
+
   it('says when it is live', async () => {
     const log = open();
     const after = await log.head();

@@ -1,6 +1,7 @@
 import {
   BACKWARDS,
   END,
+  eventTypeFilter,
   jsonEvent,
   KurrentDBClient,
   MaxAppendSizeExceededError,
@@ -17,6 +18,8 @@ import {
 } from '@kurrent/kurrentdb-client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
+import { AppendCall } from './append-call.js';
+import type { EncodedEvent } from './append-wire.js';
 import { decodeEvent, encodeEvent, encodeMetadata, unreadableEvent } from './codec.js';
 import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
 import type {
@@ -45,8 +48,6 @@ const MAX_BATCH = 2000;
 const FIRST_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 2000;
 
-const UTF8 = new TextEncoder();
-
 /** Waits, and wakes early when the signal aborts. */
 const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
 
@@ -63,6 +64,7 @@ class KurrentLog implements EventLog {
   readonly #timeoutMs: number;
   readonly #logger: EventLogOptions['logger'];
   readonly #subscriptions = new Set<LogSubscription>();
+  readonly #appends = new WeakMap<KurrentDBClient, AppendCall>();
 
   constructor({ url, cipher, timeoutMs = 10_000, logger }: EventLogOptions) {
     this.#url = url;
@@ -77,34 +79,57 @@ class KurrentLog implements EventLog {
   }
 
   async append(stream: string, events: readonly NewEvent[], expected: ExpectedState): Promise<AppendResult> {
-    const encoded = [];
+    const encoded: EncodedEvent[] = [];
     for (const event of events)
-      encoded.push(
-        jsonEvent({
-          id: event.id,
-          type: event.type,
-          data: await encodeEvent(event, this.#cipher),
-          // As bytes: an object would go through base64 and back, twice.
-          metadata: UTF8.encode(JSON.stringify(await encodeMetadata(event.metadata, this.#cipher))),
-        }),
-      );
+      encoded.push({
+        id: event.id,
+        type: event.type,
+        data: Buffer.from(JSON.stringify(await encodeEvent(event, this.#cipher))),
+        metadata: Buffer.from(JSON.stringify(await encodeMetadata(event.metadata, this.#cipher))),
+      });
     const client = this.#client;
     try {
-      // `streamState` it is in client 1.x: an `expectedRevision` here would be ignored without a word.
-      const result = await this.#inTime(
-        client.appendToStream(stream, encoded, { streamState: expected, deadline: this.#timeoutMs }),
-      );
-      return { ok: true, revision: result.nextExpectedRevision, position: result.position?.commit ?? 0n };
+      return await this.#inTime(this.#send(client, stream, encoded, expected));
     } catch (error) {
       if (error instanceof WrongExpectedVersionError) {
         const current = error.actualState;
         return { ok: false, conflict: true, currentRevision: typeof current === 'bigint' ? current : null };
       }
-      if (error instanceof MaxAppendSizeExceededError)
-        throw new AppendTooLarge(`An append to ${stream} takes more than the store allows`, { cause: error });
-      if (error instanceof InvalidEvent || error instanceof StreamDeletedError) throw error;
+      if (error instanceof MaxAppendSizeExceededError) throw tooLarge(stream, error);
+      if (error instanceof AppendTooLarge || error instanceof StreamDeletedError) throw error;
       this.#renew(client, error);
       throw error instanceof LogUnavailable ? error : new LogUnavailable(`Append to ${stream} failed`, error);
+    }
+  }
+
+  async #send(
+    client: KurrentDBClient,
+    stream: string,
+    events: readonly EncodedEvent[],
+    expected: ExpectedState,
+  ): Promise<AppendResult> {
+    let call = this.#appends.get(client);
+    if (!call) this.#appends.set(client, (call = new AppendCall(client)));
+    if (!(await call.takes(events))) {
+      // `streamState` it is in client 1.x: an `expectedRevision` here would be ignored without a word.
+      const result = await client.appendToStream(stream, events.map(forClient), {
+        streamState: expected,
+        deadline: this.#timeoutMs,
+      });
+      return { ok: true, revision: result.nextExpectedRevision, position: result.position?.commit ?? 0n };
+    }
+    const answer = await call.append(stream, events, expected, this.#timeoutMs);
+    if (!('error' in answer)) return { ok: true, revision: answer.revision, position: answer.position };
+    const cause = new Error(`The event store refused an append: ${answer.error} (${answer.message})`);
+    switch (answer.error) {
+      case 'WrongExpectedVersion':
+        return { ok: false, conflict: true, currentRevision: answer.current };
+      case 'MaximumAppendSizeExceeded':
+        throw tooLarge(stream, cause);
+      case 'StreamDeleted':
+        throw StreamDeletedError.fromStreamName(stream);
+      default:
+        throw cause;
     }
   }
 
@@ -130,9 +155,9 @@ class KurrentLog implements EventLog {
 
   async *readAll({
     after = null,
-    categories = allCategories,
+    categories,
   }: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
-    const read = this.#readFrom(after, categories);
+    const read = this.#readFrom(after, { categories });
     // The server may search long for the first event that matches.
     for await (const resolved of unlessSilent(read, this.#timeoutMs * 6)) {
       // Reads of $all start at the position they are given; ours are exclusive.
@@ -143,10 +168,10 @@ class KurrentLog implements EventLog {
     }
   }
 
-  #readFrom(after: bigint | null, categories: readonly string[]) {
+  #readFrom(after: bigint | null, selection: Selection) {
     return this.#client.readAll({
       fromPosition: after === null ? START : { commit: after, prepare: after },
-      filter: this.#filter(categories),
+      filter: this.#filter(selection),
     });
   }
 
@@ -230,7 +255,7 @@ class KurrentLog implements EventLog {
   }
 
   async #catchUp(
-    { categories, maxBatch = MAX_BATCH, unreadable }: SubscribeOptions,
+    { categories, types, maxBatch = MAX_BATCH, unreadable }: SubscribeOptions,
     after: bigint | null,
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
@@ -242,7 +267,7 @@ class KurrentLog implements EventLog {
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
     // Straight from the client's reader: each generator in between would cost more than decoding an event.
-    const read = this.#readFrom(after, categories);
+    const read = this.#readFrom(after, { categories, types });
     const silence = new Silence(this.#timeoutMs * 6, signal);
     const reading = async (): Promise<void> => {
       for await (const resolved of read) {
@@ -276,7 +301,7 @@ class KurrentLog implements EventLog {
   }
 
   async #follow(
-    { categories, maxBatch = MAX_BATCH, gatherMs = 0, unreadable }: SubscribeOptions,
+    { categories, types, maxBatch = MAX_BATCH, gatherMs = 0, unreadable }: SubscribeOptions,
     after: bigint | null,
     deliver: (batch: EventBatch) => Promise<void>,
     signal: AbortSignal,
@@ -284,7 +309,7 @@ class KurrentLog implements EventLog {
     // Checkpoints and "caught up" come past the event buffer; pushed into it as marks, they keep their place in line.
     const subscription: AllStreamSubscription = this.#client.subscribeToAll({
       fromPosition: after === null ? START : { commit: after, prepare: after },
-      filter: this.#filter(categories, (position) => {
+      filter: this.#filter({ categories, types }, (position) => {
         subscription.push({ mark: position.commit } satisfies Mark);
       }),
     });
@@ -359,15 +384,17 @@ class KurrentLog implements EventLog {
     }
   }
 
-  #filter(categories: readonly string[], reached?: (position: Position) => void) {
-    return streamNameFilter({
-      prefixes: categories.map((c) => `${c}-`),
+  #filter({ categories = allCategories, types }: Selection, reached?: (position: Position) => void) {
+    const options = {
       checkpointInterval: 1,
       // A server sends a checkpoint after interval times window events that don't match: with more than one, whoever waits
       // for a position would wait for others to write.
       maxSearchWindow: reached ? 1 : 100,
       ...(reached ? { checkpointReached: (_s: AllStreamSubscription, position: Position) => reached(position) } : {}),
-    });
+    };
+    return types
+      ? eventTypeFilter({ regex: `^(?:${types.join('|')})$`, ...options })
+      : streamNameFilter({ prefixes: categories.map((c) => `${c}-`), ...options });
   }
 
   #decode(
@@ -399,6 +426,9 @@ class KurrentLog implements EventLog {
     }
   }
 }
+
+/** Which events: of streams of some categories (default: all of them), or of some types. */
+type Selection = Pick<SubscribeOptions, 'categories' | 'types'>;
 
 /** A mark in the subscription's own buffer: everything before it has been read. */
 interface Mark {
@@ -489,6 +519,13 @@ class Silence {
     }
   }
 }
+
+/** As the client's own append takes it. */
+const forClient = ({ id, type, data, metadata }: EncodedEvent) =>
+  jsonEvent({ id, type, data: JSON.parse(Buffer.from(data).toString()) as Record<string, unknown>, metadata });
+
+const tooLarge = (stream: string, cause: unknown) =>
+  new AppendTooLarge(`An append to ${stream} takes more than the store allows`, { cause });
 
 /** Tells a handler's own error from a lost connection. */
 class HandlerFailed extends Error {

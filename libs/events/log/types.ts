@@ -27,8 +27,10 @@ export interface EventBatch {
 export interface SubscribeOptions {
   /** Exclusive; null reads from the start. */
   readonly after: bigint | null;
-  /** Stream categories (`version` matches `version-…` only); filtered on the server. */
-  readonly categories: readonly string[];
+  /** Stream categories (`version` matches `version-…` only); filtered on the server. Default: all of the catalogue. */
+  readonly categories?: readonly string[];
+  /** Event types; filtered on the server, in place of categories. For who needs few of many events. */
+  readonly types?: readonly string[];
   /** Largest batch, in events. */
   readonly maxBatch?: number;
   /**
