@@ -291,7 +291,7 @@ describe('the small parts', () => {
         rows.set(`${organisationId} ${commandId}`, row);
         return Promise.resolve();
       },
-      recallOutcome: (organisationId: string, commandId: string) =>
+      claimId: ({ organisationId, commandId }: Parameters<CommandOutcomes['claimId']>[0]) =>
         Promise.resolve(rows.get(`${organisationId} ${commandId}`)),
     } as unknown as CommandOutcomes);
     const refusal: Refusal = { refused: true, code: 'X', message: 'x' };
@@ -300,9 +300,9 @@ describe('the small parts', () => {
       { commandHash: 'h', stream: 's', refusal: null },
     ]) {
       await memory.remember('o', 'c', outcome);
-      expect(await memory.recall('o', 'c')).toEqual(outcome);
+      expect(await memory.claim('o', 'c', outcome)).toEqual(outcome);
     }
-    expect(await memory.recall('o', 'other')).toBeUndefined();
+    expect(await memory.claim('o', 'other', { commandHash: 'h', stream: 's' })).toBeUndefined();
   });
 
   it('transcode jobs name what to do, and progress its version', () => {

@@ -2,6 +2,8 @@ import type { Pool } from '#libs/postgres/index.js';
 import type { CommandOutcome, CommandOutcomes } from './types.js';
 
 const KEEP_MS = 7 * 24 * 3_600_000;
+/** Stands for the outcome of a command whose id was taken: it is under way, or what it wrote tells. No outcome is a string. */
+const OPEN = 'OPEN';
 
 interface Row {
   organisation_id: string;
@@ -27,16 +29,18 @@ export class PostgresOutcomes implements CommandOutcomes {
   async rememberOutcome(outcome: Omit<CommandOutcome, 'at'>): Promise<CommandOutcome> {
     const now = this.deps.clock();
     // An expired one counts as never seen. The no-op update makes the row that is there come back.
-    const { rows } = await this.deps.pool.query<Row>(
-      `INSERT INTO secrets.command_outcomes AS o (organisation_id, command_id, command_hash, stream, outcome, at)
+    const { rows } = await this.deps.pool.query<Row>({
+      name: 'remember_outcome',
+      text: `INSERT INTO secrets.command_outcomes AS o (organisation_id, command_id, command_hash, stream, outcome, at)
        VALUES ($1, $2, $3, $4, $5, $6)
-       ON CONFLICT (organisation_id, command_id) DO UPDATE SET
-         command_hash = CASE WHEN o.at <= $7 THEN EXCLUDED.command_hash ELSE o.command_hash END,
-         stream = CASE WHEN o.at <= $7 THEN EXCLUDED.stream ELSE o.stream END,
-         outcome = CASE WHEN o.at <= $7 THEN EXCLUDED.outcome ELSE o.outcome END,
-         at = CASE WHEN o.at <= $7 THEN EXCLUDED.at ELSE o.at END
+       ON CONFLICT (organisation_id, command_id) DO UPDATE SET (command_hash, stream, outcome, at) = (
+         SELECT n.command_hash, n.stream, n.outcome, n.at
+         FROM (VALUES (true, EXCLUDED.command_hash, EXCLUDED.stream, EXCLUDED.outcome, EXCLUDED.at),
+                      (false, o.command_hash, o.stream, o.outcome, o.at)) AS n (is_new, command_hash, stream, outcome, at)
+         WHERE n.is_new = (o.at <= $7 OR (o.outcome = '"${OPEN}"'
+           AND o.command_hash = EXCLUDED.command_hash AND o.stream = EXCLUDED.stream)))
        RETURNING *`,
-      [
+      values: [
         outcome.organisationId,
         outcome.commandId,
         outcome.commandHash,
@@ -45,16 +49,15 @@ export class PostgresOutcomes implements CommandOutcomes {
         now,
         this.horizon(now),
       ],
-    );
+    });
     return toOutcome(rows[0]!);
   }
 
-  async recallOutcome(organisationId: string, commandId: string): Promise<CommandOutcome | undefined> {
-    const { rows } = await this.deps.pool.query<Row>(
-      `SELECT * FROM secrets.command_outcomes WHERE organisation_id = $1 AND command_id = $2 AND at > $3`,
-      [organisationId, commandId, this.horizon(this.deps.clock())],
-    );
-    return rows[0] && toOutcome(rows[0]);
+  async claimId(of: Omit<CommandOutcome, 'at' | 'outcome'>): Promise<CommandOutcome | undefined> {
+    const found = await this.rememberOutcome({ ...of, outcome: OPEN });
+    if (found.outcome !== OPEN) return found;
+    const same = found.commandHash === of.commandHash && found.stream === of.stream;
+    return same ? undefined : { ...found, outcome: null };
   }
 
   async expireOutcomes(): Promise<number> {

@@ -643,9 +643,11 @@ describe('command outcomes', () => {
     outcome: { refused: true, code: 'VERSION_LOCKED', details: { n: [1, null, 'x'] } },
   };
 
+  const { outcome: _outcome, ...claim } = outcome;
+
   it('are remembered across restarts; the first stays', async () => {
     const first = await openOne();
-    expect(await first.outcomes.recallOutcome('org', 'c1')).toBeUndefined();
+    expect(await first.outcomes.claimId(claim)).toBeUndefined();
     expect(await first.outcomes.rememberOutcome(outcome)).toEqual({ ...outcome, at: new Date(T0) });
     now += 1_000;
     expect(await first.outcomes.rememberOutcome({ ...outcome, commandHash: 'h2', outcome: null })).toEqual({
@@ -654,8 +656,8 @@ describe('command outcomes', () => {
     });
     await first.close();
     const second = await openOne();
-    expect(await second.outcomes.recallOutcome('org', 'c1')).toEqual({ ...outcome, at: new Date(T0) });
-    expect(await second.outcomes.recallOutcome('other', 'c1')).toBeUndefined();
+    expect(await second.outcomes.claimId(claim)).toEqual({ ...outcome, at: new Date(T0) });
+    expect(await second.outcomes.claimId({ ...claim, organisationId: 'other' })).toBeUndefined();
   });
 
   it('agree when many remember at once', async () => {
@@ -664,17 +666,38 @@ describe('command outcomes', () => {
       Array.from({ length: 30 }, (_, n) => outcomes.rememberOutcome({ ...outcome, outcome: n })),
     );
     expect(new Set(kept.map((one) => one.outcome)).size).toBe(1);
-    expect((await outcomes.recallOutcome('org', 'c1'))!.outcome).toBe(kept[0]!.outcome);
+    expect((await outcomes.claimId(claim))!.outcome).toBe(kept[0]!.outcome);
+  });
+
+  it('begin with the id: it is taken for one command on one stream, whoever asks, also after a restart', async () => {
+    const first = await openOne();
+    const claims = await Promise.all(
+      Array.from({ length: 20 }, (_, n) => first.outcomes.claimId({ ...claim, stream: `version-${n}` })),
+    );
+    expect(claims.filter((taken) => taken === undefined)).toHaveLength(1);
+    const stream = `version-${claims.indexOf(undefined)}`;
+    await first.close();
+    const { outcomes } = await openOne();
+    const held = { ...claim, stream, outcome: null, at: new Date(T0) };
+    expect(await outcomes.claimId({ ...claim, stream: 'version-x' })).toEqual(held);
+    expect(await outcomes.claimId({ ...claim, stream, commandHash: 'h2' })).toEqual(held);
+    expect(await outcomes.claimId({ ...claim, stream })).toBeUndefined();
+    // What another command came to does not take its place; what it came to itself does.
+    await outcomes.rememberOutcome({ ...outcome, stream: 'version-x' });
+    expect(await outcomes.claimId({ ...claim, stream })).toBeUndefined();
+    await outcomes.rememberOutcome({ ...outcome, stream });
+    expect(await outcomes.claimId({ ...claim, stream })).toMatchObject({ outcome: outcome.outcome });
   });
 
   it('are forgotten after seven days', async () => {
     const { outcomes } = await openOne();
     await outcomes.rememberOutcome(outcome);
     now += 7 * 24 * 3_600_000 - 1;
-    expect(await outcomes.recallOutcome('org', 'c1')).toBeDefined();
+    expect(await outcomes.claimId(claim)).toBeDefined();
     expect(await outcomes.expireOutcomes()).toBe(0);
     now += 1;
-    expect(await outcomes.recallOutcome('org', 'c1')).toBeUndefined();
+    expect(await outcomes.claimId({ ...claim, stream: 'version-2' })).toBeUndefined();
+    now += 8 * 24 * 3_600_000;
     expect(await outcomes.rememberOutcome({ ...outcome, commandHash: 'h2' })).toMatchObject({ commandHash: 'h2' });
     now += 8 * 24 * 3_600_000;
     expect(await outcomes.expireOutcomes()).toBe(1);

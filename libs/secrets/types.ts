@@ -236,10 +236,13 @@ export interface CommandOutcome {
 }
 
 export interface CommandOutcomes {
-  /** The first outcome stays: returns the one that is remembered. */
+  /** The first outcome stays: returns the one that is remembered. It takes the place of the same command's claim. */
   rememberOutcome(outcome: Omit<CommandOutcome, 'at'>): Promise<CommandOutcome>;
-  /** Undefined when never seen or older than 7 days. */
-  recallOutcome(organisationId: string, commandId: string): Promise<CommandOutcome | undefined>;
+  /**
+   * Takes the id for a command on a stream. Undefined when it was free (never seen, or older than 7 days), or taken for the
+   * very same and without an outcome yet; else what it stands for, `outcome` null while there is none.
+   */
+  claimId(of: Omit<CommandOutcome, 'at' | 'outcome'>): Promise<CommandOutcome | undefined>;
   /** Deletes what is older than 7 days; also done in the background. Returns how many. */
   expireOutcomes(): Promise<number>;
 }

@@ -243,6 +243,32 @@ describe('the audit trail', () => {
     const mine = (await auditEvents(log)).filter(({ metadata }) => metadata.commandId === commandId);
     expect(mine).toHaveLength(1);
   });
+
+  it('survives a restart: an accepted command’s id serves for nothing else, and is on record as misused', async () => {
+    const template = {
+      commandId: randomUUID(),
+      name: 'Twice',
+      stages: [{ key: 'cut', name: 'Cut', approvalPolicy: { kind: 'ROLES', roles: ['CLIENT'] } }],
+    };
+    const boss = new Person(stack.apiUrl, admin.token, admin.id);
+    const first = await boss.does('createPipelineTemplate', template, 'pipelineTemplate { id }');
+    await stack.restartService('api');
+    const again = new Person(stack.apiUrl, admin.token, admin.id);
+    const misuse = { commandId: template.commandId, projectId: made.projectId, name: 'Not this' };
+    expect(await again.refused('renameProject', misuse)).toMatchObject([
+      { code: 'COMMAND_ID_REUSED', path: ['input', 'commandId'] },
+    ]);
+    expect(await again.does('createPipelineTemplate', template, 'pipelineTemplate { id }')).toEqual(first);
+    const { project: now } = await again.read<{ project: { name: string } }>(
+      'query ($id: ID!) { project(id: $id) { name } }',
+      {
+        id: made.projectId,
+      },
+    );
+    expect(now.name).not.toBe('Not this');
+    const mine = (await auditEvents(log)).filter(({ metadata }) => metadata.commandId === template.commandId);
+    expect(mine.map(({ data }) => (data as { code: string }).code)).toEqual(['COMMAND_ID_REUSED']);
+  });
 });
 
 describe('time travel', () => {

@@ -35,16 +35,24 @@ export interface Refused {
 }
 export type Outcome<S> = Accepted<S> | Refused;
 
-/** What a command that left no event came to, kept so that its repeat gets the same answer. */
+/** What a command id stands for, and what a command that left no event came to, so that its repeat gets the same answer. */
 export interface RememberedOutcome {
   readonly commandHash: string;
   readonly stream: string;
   readonly refusal: Refusal | null;
 }
 
-/** Durable memory for commands that leave no event: refusals and no-ops. */
+/** Durable memory of the ids that callers chose, and of what commands came to that left no event: refusals and no-ops. */
 export interface OutcomeMemory {
-  recall(organisationId: string, commandId: string): Promise<RememberedOutcome | undefined>;
+  /**
+   * Takes the id for a command on a stream, before anything is decided. Undefined when it is free, or taken for the very same
+   * and open; else what it stands for.
+   */
+  claim(
+    organisationId: string,
+    commandId: string,
+    of: Pick<RememberedOutcome, 'commandHash' | 'stream'>,
+  ): Promise<RememberedOutcome | undefined>;
   remember(organisationId: string, commandId: string, outcome: RememberedOutcome): Promise<void>;
 }
 
@@ -163,8 +171,8 @@ interface Pending {
   readonly deadline: number;
   readonly resolve: (outcome: Outcome<unknown>) => void;
   readonly reject: (error: unknown) => void;
-  /** The memory of commands without events was asked already. */
-  recalled: boolean;
+  /** The memory of command ids was asked already. */
+  claimed: boolean;
   /** Answered: by an outcome, an error or its deadline. */
   done: boolean;
 }
@@ -224,7 +232,7 @@ class StreamActor {
         command,
         hash,
         deadline: Date.now() + timeoutMs,
-        recalled: false,
+        claimed: false,
         done: false,
         resolve: (outcome) => {
           answered();
@@ -368,7 +376,7 @@ class StreamActor {
   /** Repeats get the first result before anything is decided. */
   async #answerRepeats(open: readonly Pending[]): Promise<Pending[]> {
     const fresh: Pending[] = [];
-    const recalled = await Promise.all(open.map((pending) => this.#recall(pending)));
+    const claims = await Promise.all(open.map((pending) => this.#claim(pending)));
     for (const [i, pending] of open.entries()) {
       const { commandId } = pending.command.meta;
       const known = this.#known.get(commandId);
@@ -385,7 +393,7 @@ class StreamActor {
           });
         continue;
       }
-      const remembered = recalled[i];
+      const remembered = claims[i];
       if (remembered) {
         if (remembered.commandHash !== pending.hash || remembered.stream !== this.#stream)
           await this.#refuseReused(pending);
@@ -398,12 +406,14 @@ class StreamActor {
     return fresh;
   }
 
-  /** What the durable memory has of a command, asked once. */
-  async #recall(pending: Pending): Promise<RememberedOutcome | undefined> {
+  /** What the durable memory has of a command, asked once; from then on the id is this command's. */
+  async #claim(pending: Pending): Promise<RememberedOutcome | undefined> {
     const { commandId, organisationId, minted } = pending.command.meta;
-    if (minted || pending.recalled || this.#known.get(commandId)) return undefined;
-    const remembered = await this.#options.outcomes.recall(organisationId, commandId);
-    pending.recalled = true;
+    if (minted || pending.claimed || this.#known.get(commandId)) return undefined;
+    const { outcomes } = this.#options;
+    const of = { commandHash: pending.hash, stream: this.#stream };
+    const remembered = await outcomes.claim(organisationId, commandId, of);
+    pending.claimed = true;
     return remembered;
   }
 
@@ -447,7 +457,7 @@ class StreamActor {
       if (inBatch.has(commandId)) {
         // A repeat within the batch waits until the first is settled, then gets its result: from the fold, or from the
         // memory, which must be asked again.
-        for (const later of open.slice(i)) if (inBatch.has(later.command.meta.commandId)) later.recalled = false;
+        for (const later of open.slice(i)) if (inBatch.has(later.command.meta.commandId)) later.claimed = false;
         return { decided, rest: open.slice(i) };
       }
       if (ahead >= MAX_EVENTS_PER_APPEND || bytes >= MAX_BYTES_PER_APPEND) return { decided, rest: open.slice(i) };

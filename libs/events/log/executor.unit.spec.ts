@@ -297,9 +297,47 @@ describe('a repeat', () => {
     await send(note('a', { minted: true }));
     await send(need('b', { minted: true }));
     await send(bare('Look', { minted: true }));
-    expect([outcomes.recalls, outcomes.map.size]).toEqual([0, 0]);
+    expect([outcomes.claims, outcomes.map.size]).toEqual([0, 0]);
     await send(bare('Look'));
-    expect([outcomes.recalls, outcomes.map.size]).toEqual([1, 1]);
+    expect([outcomes.claims, outcomes.map.size]).toEqual([1, 1]);
+  });
+});
+
+describe('an id that its caller chose', () => {
+  it('serves for nothing else after a restart, accepted or not, and in no other process', async () => {
+    const { process, entries, audited } = world();
+    const id = '5f0c6a3e-1111-4222-8333-944455566677';
+    const first = await process().send(note('a', { commandId: id }));
+    for (const { send } of [process(), process()]) {
+      expect(await send(note('a', { commandId: id }), '2')).toMatchObject({
+        ok: false,
+        refusal: { code: 'COMMAND_ID_REUSED', path: ['commandId'] },
+      });
+      expect(await send(need('a', { commandId: id }), '2')).toMatchObject({ ok: false });
+    }
+    expect(audited).toHaveLength(4);
+    expect([entries('ledger-2'), entries()]).toEqual([[], ['a']]);
+    expect(await process().send(note('a', { commandId: id }))).toEqual({ ...first, events: [], repeated: true });
+  });
+
+  it('is taken before anything is written: of two processes that use it for two things, one writes', async () => {
+    const { process, entries } = world();
+    const commandId = '5f0c6a3e-1111-4222-8333-944455566678';
+    const outcomes = await Promise.all(
+      ['1', '2', '3'].map((stream) => process().send(note('a', { commandId }), stream)),
+    );
+    expect(outcomes.filter(({ ok }) => ok)).toHaveLength(1);
+    expect(['1', '2', '3'].flatMap((stream) => entries(`ledger-${stream}`))).toEqual(['a']);
+  });
+
+  it('is free for its own command after a crash before the append', async () => {
+    const { process, failNext, entries, outcomes } = world();
+    const commandId = '5f0c6a3e-1111-4222-8333-944455566679';
+    failNext('silent');
+    await expect(process({ timeoutMs: 50 }).send(note('a', { commandId }))).rejects.toBeInstanceOf(LogUnavailable);
+    expect(outcomes.open.size).toBe(1);
+    expect(await process().send(note('a', { commandId }))).toMatchObject({ ok: true });
+    expect(entries()).toEqual(['a']);
   });
 });
 

@@ -122,12 +122,18 @@ export class MemoryLog implements EventLog {
 /** The memory of commands without events, as durable as the spec. */
 export class MemoryOutcomes implements OutcomeMemory {
   readonly map = new Map<string, RememberedOutcome>();
-  recalls = 0;
+  /** Taken, and left no outcome: what was written says what became of it. */
+  readonly open = new Map<string, Pick<RememberedOutcome, 'commandHash' | 'stream'>>();
+  claims = 0;
   failing = (_commandId: string): boolean => false;
 
-  recall(organisationId: string, commandId: string): Promise<RememberedOutcome | undefined> {
-    this.recalls++;
-    return Promise.resolve(this.map.get(`${organisationId} ${commandId}`));
+  claim(organisationId: string, commandId: string, of: Pick<RememberedOutcome, 'commandHash' | 'stream'>) {
+    this.claims++;
+    const key = `${organisationId} ${commandId}`;
+    const open = this.open.get(key);
+    const another = open && (open.commandHash !== of.commandHash || open.stream !== of.stream);
+    if (!open) this.open.set(key, of);
+    return Promise.resolve(this.map.get(key) ?? (another ? { ...open, refusal: null } : undefined));
   }
 
   remember(organisationId: string, commandId: string, outcome: RememberedOutcome): Promise<void> {
