@@ -94,6 +94,7 @@ export function runReaction(
           gatherMs: GATHER_MS,
           signal,
           onBatch: async ({ events, position }) => {
+            backoff = FIRST_BACKOFF_MS;
             if (events.length === 0) return idle.reached(position);
             for (const event of events) {
               if (signal.aborted) return;
@@ -103,7 +104,6 @@ export function runReaction(
             if (signal.aborted) return;
             idle.settled();
             await jobs.checkpoint.save(reaction.name, position);
-            backoff = FIRST_BACKOFF_MS;
           },
         });
         await subscription.done;

@@ -26,6 +26,9 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** With gRPC's code for a server that is away. */
+const ended = () => Object.assign(new Error('The event store ended the call of appends'), { code: 14 });
+
 const same = (message: Buffer): Buffer => message;
 
 /**
@@ -65,8 +68,10 @@ export class AppendCall {
     const call = await this.#open();
     // Unique on its call, which is all that is asked.
     const correlationId = `00000000-0000-4000-8000-${(++this.#sent).toString(16).padStart(12, '0')}`;
+    const waiting = this.#waiting.get(call);
+    if (!waiting) throw ended();
     return new Promise((resolve, reject) => {
-      this.#waiting.get(call)!.set(correlationId, { resolve, reject });
+      waiting.set(correlationId, { resolve, reject });
       call.write(encodeAppend(correlationId, stream, expected, Date.now() + timeoutMs, events));
     });
   }
@@ -81,6 +86,9 @@ export class AppendCall {
     const waiting = new Map<string, Waiting>();
     this.#waiting.set(call, waiting);
     const fail = (error: unknown) => {
+      // The next append opens a new one; the client forgets only calls that end with an error.
+      this.#cache.delete(grpc);
+      this.#waiting.delete(call);
       for (const { reject } of waiting.values()) reject(error);
       waiting.clear();
     };
@@ -95,7 +103,7 @@ export class AppendCall {
       }
     });
     call.on('error', fail);
-    call.on('end', () => fail(Object.assign(new Error('The event store ended the call'), { code: 14 })));
+    call.on('end', () => fail(ended()));
     return call;
   }
 }
