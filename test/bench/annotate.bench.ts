@@ -82,8 +82,7 @@ export default async function annotate(context: BenchContext): Promise<void> {
         report({ figure: `${name}: p99`, value: percentile(answered, 99), unit: 'ms' });
         // On a noisy machine these say more than the rate.
         for (const [part, used] of Object.entries(cpu))
-          if (part !== 'workers')
-            report({ figure: `${name}: cpu ${part}`, value: (used * 1000) / commands, unit: 'ms/annotation' });
+          report({ figure: `${name}: cpu ${part}`, value: (used * 1000) / commands, unit: 'ms/annotation' });
         const all = Object.values(cpu).reduce((sum, used) => sum + used, 0);
         report({ figure: `${name}: cpu in all`, value: (all * 1000) / commands, unit: 'ms/annotation' });
       }
