@@ -1,6 +1,8 @@
 import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import type { ReadModel } from '#libs/read-models/index.js';
 
+export { isTransient } from '#libs/postgres/index.js';
+
 const titled = (model: ReadModel): string => `${model.name} version ${model.version}`;
 
 /** Somebody else moved the checkpoint: two runners wrote one projection, and this one lost. Nothing was written. */
@@ -50,20 +52,6 @@ export class ProjectionInUse extends Error {
   constructor(model: ReadModel) {
     super(`A projector is running ${titled(model)}: stop it first`);
   }
-}
-
-/**
- * Errors that say nothing about the event: the server is away, going down, full or out of connections, or the transaction
- * was the loser of a deadlock. They go away by waiting.
- */
-export function isTransient(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  if (typeof code !== 'string') return false;
-  if (/^(08|53|58)/.test(code)) return true;
-  return (
-    ['57P01', '57P02', '57P03', '57P05', '57014', '40001', '40P01', '55P03', '3D000', '25P03'].includes(code) ||
-    /^E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_)/.test(code)
-  );
 }
 
 /** The tables, their schema or the checkpoint are gone: somebody dropped the read model. */

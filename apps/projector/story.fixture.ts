@@ -90,8 +90,8 @@ export class MemoryLog implements EventLog {
     return Promise.resolve({ ok: true, revision: 0n, position });
   }
 
-  async *readStream(stream: string): AsyncIterable<RecordedEvent> {
-    yield* this.events.filter((event) => event.stream === stream);
+  async *readStream(stream: string, { from = 0n }: { from?: bigint } = {}): AsyncIterable<RecordedEvent> {
+    yield* this.events.filter((event) => event.stream === stream && event.revision >= Number(from));
   }
 
   async *readAll({ after = null }: { after?: bigint | null } = {}): AsyncIterable<RecordedEvent> {

@@ -3,6 +3,7 @@ import { createPool, scrub, type ScrubbedTable } from '#libs/postgres/index.js';
 import { identity, readCheckpoint, tableOf, UserRow } from '#libs/read-models/index.js';
 import type { Config, Logger } from '#libs/runtime/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
+import { NotYet } from './reaction.js';
 
 /** Read models that show personal data in the clear: every version, and copies under way. */
 const IN_THE_CLEAR: readonly ScrubbedTable[] = [{ schemaPrefix: identity.name, table: tableOf(UserRow).name }];
@@ -44,7 +45,7 @@ async function redacted(url: string, position: bigint): Promise<void> {
   try {
     const deadline = Date.now() + PATIENCE_MS;
     while (((await readCheckpoint(pool, identity)) ?? -1n) < position) {
-      if (Date.now() > deadline) throw new Error('The read model of people has not seen the erasure yet');
+      if (Date.now() > deadline) throw new NotYet('The read model of people has not seen the erasure yet');
       await sleep(LOOK_MS);
     }
   } finally {

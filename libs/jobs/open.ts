@@ -2,6 +2,7 @@ import { type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { z } from 'zod';
 import { createPool, migrate, type Migration, type Pool } from '#libs/postgres/index.js';
 import { type AnyQueue, type AnyWorker, type Backend, postgresBackend, QUEUE_SCHEMA, redisBackend } from './backend.js';
+import { parkedReactions, parkedReactionTable } from './parking.js';
 import { ProgressWire } from './progress.js';
 import { assertJobId, assertQueueName, backoffMs } from './rules.js';
 import {
@@ -16,6 +17,7 @@ import {
   type JobState,
   type JobStatus,
   type JobWorker,
+  type ParkedReactions,
   PermanentJobError,
   type WorkerOptions,
 } from './types.js';
@@ -44,6 +46,7 @@ const migrations: readonly Migration[] = [
       saved_at timestamptz NOT NULL DEFAULT now()
     )`,
   },
+  parkedReactionTable,
 ];
 
 const STATUS: Readonly<Record<string, JobStatus>> = {
@@ -96,6 +99,7 @@ class BullJobs implements Jobs {
   private readonly wire: ProgressWire;
   private closing: Promise<void> | undefined;
   readonly checkpoint: Checkpoints;
+  readonly parked: ParkedReactions;
 
   constructor(
     readonly backend: 'postgres' | 'redis',
@@ -105,6 +109,7 @@ class BullJobs implements Jobs {
     private readonly onError: (error: Error) => void,
   ) {
     this.wire = new ProgressWire(pool, databaseUrl, onError);
+    this.parked = parkedReactions(pool);
     this.checkpoint = {
       load: async (name) => {
         const { rows } = await pool.query<{ position: string }>(

@@ -29,6 +29,7 @@ export interface Jobs {
   /** Returns the unsubscriber. */
   onProgress(callback: (progress: Progress) => void): () => void;
   readonly checkpoint: Checkpoints;
+  readonly parked: ParkedReactions;
   /** Workers close gracefully, then queues and connections. */
   close(options?: CloseOptions): Promise<void>;
 }
@@ -143,4 +144,68 @@ export interface Checkpoints {
   all(): Promise<ReactionCheckpoint[]>;
   /** Only ever forward: an older position changes nothing. Returns the position that is kept. */
   save(name: string, position: bigint): Promise<bigint>;
+}
+
+/** `PARKED`: failed. `WAITING`: comes after a parked one that it must not overtake. `SKIPPED`: left out by a person. */
+export type ParkedReactionState = 'PARKED' | 'WAITING' | 'SKIPPED';
+
+/** The event, as far as it must be known to find it again. */
+export interface ReactionEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly stream: string;
+  readonly revision: number;
+  readonly position: bigint;
+}
+
+/** An event that a reaction has put aside. */
+export interface ParkedReaction {
+  readonly reaction: string;
+  /** Log position of the event. */
+  readonly position: bigint;
+  readonly state: ParkedReactionState;
+  /** Events with the same key are reacted to in log order; null for one that none waits for. */
+  readonly key: string | null;
+  readonly eventId: string;
+  readonly eventType: string;
+  readonly stream: string;
+  readonly revision: number;
+  /** What went wrong; null for one that only waits. */
+  readonly error: string | null;
+  readonly attempts: number;
+  /** Why it was skipped. */
+  readonly reason: string | null;
+  /** When it is tried again by itself. */
+  readonly retryAt: Date | null;
+  readonly parkedAt: Date;
+}
+
+export interface ReactionFailure {
+  readonly message: string;
+  /** Tries that were made now. */
+  readonly attempts: number;
+  readonly retryInSeconds: number;
+}
+
+/** What reactions have put aside; kept in Postgres whatever the queues run on. */
+export interface ParkedReactions {
+  /** Parks an event with its failure, also once more, or without one has it wait. One that was skipped stays skipped. */
+  put(reaction: string, key: string | null, event: ReactionEvent, failure?: ReactionFailure): Promise<void>;
+  /** It was reacted to after all. */
+  settle(reaction: string, position: bigint): Promise<void>;
+  /** Parked and waiting ones of a reaction in log order; `due` is what its own turn has come for. */
+  open(reaction: string): Promise<(ParkedReaction & { readonly due: boolean })[]>;
+  /** By reaction and position, skipped ones too; `limit` at most 1,000, default 100. */
+  list(filter?: {
+    reaction?: string;
+    /** Exclusive: where the last page ended. */
+    after?: { reaction: string; position: bigint };
+    limit?: number;
+  }): Promise<ParkedReaction[]>;
+  /** Parked and waiting ones by reaction; reactions without any are left out. */
+  counts(): Promise<ReadonlyMap<string, number>>;
+  /** Has a parked one tried within about a second. False when there is none. */
+  retry(reaction: string, position: bigint): Promise<boolean>;
+  /** Leaves a parked one out for good. False when there is none. */
+  skip(reaction: string, position: bigint, reason: string): Promise<boolean>;
 }

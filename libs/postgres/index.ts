@@ -1,4 +1,4 @@
-export { isDatabaseAway, PostgresError, type PostgresErrorCode } from './errors.js';
+export { isDatabaseAway, isTransient, PostgresError, type PostgresErrorCode } from './errors.js';
 export { Listener, type ListenerOptions } from './listener.js';
 export { migrate, type Migration, type MigrationResult } from './migrate.js';
 export {

@@ -6,6 +6,8 @@ import { insistOn } from './insist.js';
 export const moveJobCard = reaction({
   name: 'move-job-card',
   types: ['VersionUploaded', 'VersionWithdrawn', 'VersionOutcomeChanged'],
+  // A card that follows an upload must not be moved back by an earlier one that comes late.
+  inOrder: (event) => event.data.stackId,
   async react(event, { executor, logger }) {
     let command: Pick<DeliverableCommand, 'type' | 'data'>;
     switch (event.type) {
