@@ -8,9 +8,11 @@ import type { Config, Logger } from '#libs/runtime/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
 import { OperationsFeed, OperationsView } from './console/operations.js';
 import { Operators } from './console/operators.js';
+import { AsOfReads } from './history/as-of-reads.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
 import { Commands } from './platform/commands.js';
+import { SharedReads } from './platform/deliveries.js';
 import { GraphqlEdge } from './platform/graphql-edge.js';
 import { ReadStore } from './platform/read-store.js';
 import { CONFIG, JOBS, LOG, SECRETS, UPLOADS } from './platform/tokens.js';
@@ -30,6 +32,7 @@ export interface ApiParts {
   readonly secrets: Secrets;
   readonly uploads: UploadService;
   readonly jobs: Jobs;
+  readonly asOf: AsOfReads;
 }
 
 @Module({})
@@ -43,6 +46,8 @@ export class AppModule {
       { provide: UPLOADS, useValue: parts.uploads },
       { provide: JOBS, useValue: parts.jobs },
       { provide: ReadStore, useValue: parts.store },
+      { provide: SharedReads, useValue: new SharedReads(parts.store) },
+      { provide: AsOfReads, useValue: parts.asOf },
       { provide: Access, useValue: parts.access },
       { provide: Changes, useValue: parts.changes },
       { provide: Commands, useValue: new Commands(parts.executor, parts.access, parts.audit) },

@@ -26,6 +26,7 @@ import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
 import { AppModule } from './app.module.js';
 import { AsOfReads } from './history/as-of-reads.js';
+import { Alarms } from './console/alarms.js';
 import { auditExport } from './audit/audit.http.js';
 import { Feeds } from './feeds/events.http.js';
 import { schemasRoute } from './feeds/schemas.http.js';
@@ -162,7 +163,7 @@ await runService(
       operatorToken: operatorToken(config.keys.master),
     });
     const module = AppModule.of(
-      { config, logger, log, executor, audit, store, access, changes, secrets, uploads, jobs },
+      { config, logger, log, executor, audit, store, access, changes, secrets, uploads, jobs, asOf },
       edge,
     );
     const app = await NestFactory.create<NestExpressApplication>(module, {
@@ -180,7 +181,9 @@ await runService(
       next();
     });
 
+    const alarms = new Alarms(store, jobs, logger, metrics);
     const health = async () => ({
+      alarms: alarms.standing(),
       readModels: Object.fromEntries([...(await store.checkpoints())].map(([k, v]) => [k, String(v)])),
     });
     app.use('/health/live', (_request: Request, response: Response) => void response.json({ status: 'ok' }));
@@ -271,6 +274,7 @@ await runService(
       health,
       async stop() {
         clearInterval(sweep);
+        alarms.close();
         edge.close();
         await feeds.close();
         await changes.close();

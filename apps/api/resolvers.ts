@@ -2,6 +2,7 @@ import { AuditEntryResolver, AuditResolver } from './audit/audit.resolver.js';
 import { ConsoleResolver } from './console/console.resolver.js';
 import { HistoryResolver } from './history/history.resolver.js';
 import { ControlResolver } from './console/control.resolver.js';
+import { UpkeepResolver } from './console/upkeep.resolver.js';
 import {
   IdentityResolver,
   LoginPayloadResolver,
@@ -78,4 +79,5 @@ export const RESOLVERS = [
   HistoryResolver,
   ConsoleResolver,
   ControlResolver,
+  UpkeepResolver,
 ];

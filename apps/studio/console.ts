@@ -6,6 +6,7 @@ import { control, CONTROL_USAGE } from './control.js';
 import { runningLauncher } from './home.js';
 import type { Screen } from './progress.js';
 import { bytes, duration, table } from './tables.js';
+import { isUpkeepVerb, upkeep, UPKEEP_USAGE } from './upkeep.js';
 
 /** What the operator's verbs print to, and how they are told to stop. */
 export interface ConsoleIo {
@@ -42,7 +43,8 @@ interface StatusAnswer {
     readonly head: string;
     readonly projections: readonly { name: string; version: number; position: string | null; lag: LagAnswer }[];
     readonly parked: number;
-    readonly reactions: readonly { name: string; position: string; lag: LagAnswer }[];
+    readonly parkedAccess: number;
+    readonly reactions: readonly { name: string; position: string; parked: number; lag: LagAnswer }[];
     readonly queues: readonly {
       name: string;
       waiting: number;
@@ -62,12 +64,12 @@ const VERBS: Record<string, Verb> = {
       api.graphql<StatusAnswer>(`{ operations {
         head
         projections { name version position ${LAG} }
-        parked
-        reactions { name position ${LAG} }
+        parked parkedAccess
+        reactions { name position parked ${LAG} }
         queues { name waiting delayed active failed newestFailures { id reason } }
         subscribers { followers catchingUp waiting }
       } }`),
-    show: ({ operations: { head, projections, parked, reactions, queues, subscribers } }: StatusAnswer) =>
+    show: ({ operations: { head, projections, parked, parkedAccess, reactions, queues, subscribers } }: StatusAnswer) =>
       [
         `The log ends at ${head}.`,
         table(
@@ -75,9 +77,12 @@ const VERBS: Record<string, Verb> = {
           projections.map(({ name, version, position, lag }) => [name, version, position, ...lagCells(lag)]),
         ),
         ...(parked > 0 ? [`! ${parked} events are parked or wait: picturelock parked`] : []),
+        ...(parkedAccess > 0
+          ? [`! ALARM: ${parkedAccess} of them guard access: somebody may see what they no longer should`]
+          : []),
         table(
-          ['reaction', 'position', 'lag', 'behind'],
-          reactions.map(({ name, position, lag }) => [name, position, ...lagCells(lag)]),
+          ['reaction', 'position', 'lag', 'behind', 'parked'],
+          reactions.map(({ name, position, lag, parked: aside }) => [name, position, ...lagCells(lag), aside]),
         ),
         table(
           ['queue', 'waiting', 'delayed', 'active', 'failed'],
@@ -86,6 +91,20 @@ const VERBS: Record<string, Verb> = {
         ...queues.flatMap(({ newestFailures }) => newestFailures.map(({ id, reason }) => `  ✗ ${id}: ${reason}`)),
         `${subscribers.followers} subscribers, ${subscribers.catchingUp} of them catching up, ${subscribers.waiting} messages waiting`,
       ].join('\n\n'),
+  },
+  lag: {
+    usage: 'lag [--watch]         how far each is behind the log, in events and seconds',
+    ask: ({ api }) =>
+      api.graphql<LagsAnswer>(`{ operations {
+        head projections { name position ${LAG} } reactions { name position ${LAG} } } }`),
+    show: ({ operations: { head, projections, reactions } }: LagsAnswer) =>
+      table(
+        ['follower', 'kind', 'position', 'of', 'lag', 'behind'],
+        [
+          ...projections.map((one) => ({ ...one, kind: 'projection' })),
+          ...reactions.map((one) => ({ ...one, kind: 'reaction' })),
+        ].map(({ name, kind, position, lag }) => [name, kind, position, head, ...lagCells(lag)]),
+      ),
   },
   log: {
     usage: 'log                   what is in the log: events by type and organisation',
@@ -110,6 +129,18 @@ const VERBS: Record<string, Verb> = {
   },
 };
 
+interface Follower {
+  readonly name: string;
+  readonly position: string | null;
+  readonly lag: LagAnswer;
+}
+interface LagsAnswer {
+  readonly operations: {
+    readonly head: string;
+    readonly projections: readonly Follower[];
+    readonly reactions: readonly Follower[];
+  };
+}
 interface LogAnswer {
   readonly logStatistics: {
     readonly position: string;
@@ -121,10 +152,14 @@ interface LogAnswer {
 }
 
 export const isConsoleVerb = (command: string): boolean =>
-  Object.hasOwn(VERBS, command) || command === 'parked' || command === 'rebuild';
+  Object.hasOwn(VERBS, command) || command === 'parked' || command === 'rebuild' || isUpkeepVerb(command);
 
 /** For the usage text: a line for each verb. */
-export const CONSOLE_USAGE = [...Object.values(VERBS).map(({ usage }) => `  ${usage}`), CONTROL_USAGE].join('\n');
+export const CONSOLE_USAGE = [
+  ...Object.values(VERBS).map(({ usage }) => `  ${usage}`),
+  CONTROL_USAGE,
+  UPKEEP_USAGE,
+].join('\n');
 
 /**
  * One of the operator's verbs, asked of the running api with the installation's own token. Resolves to the exit code.
@@ -141,12 +176,15 @@ export async function consoleVerb(command: string, args: string[], settings: Set
       reason: { type: 'string' },
       throttle: { type: 'string' },
       detach: { type: 'boolean' },
+      all: { type: 'boolean' },
+      yes: { type: 'boolean' },
     },
   });
   const api = new ApiClient(values.url ?? runningApi(settings), io.signal, operatorOf(settings));
   const json = values.json ?? false;
   if (command === 'parked' || command === 'rebuild')
     return control(command, { api, io, args: positionals, json, options: values });
+  if (isUpkeepVerb(command)) return upkeep(command, { api, io, args: positionals, json, options: values });
   const verb = VERBS[command]!;
   const call: Call = { api, json, watch: values.watch ?? false };
   for (;;) {

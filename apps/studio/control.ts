@@ -14,6 +14,8 @@ export interface Control {
     readonly reason?: string;
     readonly throttle?: string;
     readonly detach?: boolean;
+    readonly all?: boolean;
+    readonly yes?: boolean;
   };
 }
 
@@ -26,7 +28,7 @@ export const CONTROL_USAGE = `  parked [projection]   events that a projection c
   rebuild throttle <projection> <events/s | off>       slower or faster from now on`;
 
 const REBUILD = `id projection version state position head events eventsPerSecond secondsLeft throttle error`;
-const ERRORS = 'errors { ... on RefusalInfo { code message } }';
+export const ERRORS = 'errors { ... on RefusalInfo { code message } }';
 
 interface Rebuild {
   readonly id: string;
@@ -61,8 +63,8 @@ export async function control(verb: 'parked' | 'rebuild', call: Control): Promis
   return verb === 'parked' ? parked(call) : rebuild(call);
 }
 
-const usage = (text: string): Error => new Error(`Use: picturelock ${text}`);
-const write = ({ io, json }: Control, answer: unknown, text: string): number => {
+export const usage = (text: string): Error => new Error(`Use: picturelock ${text}`);
+export const write = ({ io, json }: Control, answer: unknown, text: string): number => {
   io.screen.write(`${json ? JSON.stringify(answer) : text}\n`);
   return 0;
 };

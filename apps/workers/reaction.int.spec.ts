@@ -106,7 +106,7 @@ it('tries a parked event again by itself, ever more seldom', async () => {
   const due = createPool(database.url, { max: 1 });
   await due.query(`UPDATE jobs.parked_reaction SET retry_at = clock_timestamp()`);
   await until(async () => (await jobs.parked.list())[0]!.attempts === 6);
-  expect(await wait()).toBe(320);
+  expect(await wait()).toBe(20);
   trouble.clear();
   await due.query(`UPDATE jobs.parked_reaction SET retry_at = clock_timestamp()`);
   await due.end();

@@ -83,6 +83,11 @@ const told = (error: unknown): string =>
     ? [error.message, ...(error.cause instanceof Error ? [error.cause.message] : [])].join(': ')
     : String(error);
 
+async function firstOf<T>(items: AsyncIterable<T>): Promise<T | undefined> {
+  for await (const item of items) return item;
+  return undefined;
+}
+
 const idOf = (stream: string): string => stream.slice(stream.indexOf('-') + 1);
 
 /**
@@ -167,8 +172,7 @@ export function runReaction(
     const { stream, revision, position, attempts } = parked;
     let failed: Awaited<ReturnType<typeof failureOf>>;
     try {
-      let event: RecordedEvent | undefined;
-      for await (event of log.readStream(stream, { from: BigInt(revision), limit: 1 }));
+      const event = await firstOf(log.readStream(stream, { from: BigInt(revision), limit: 1 }));
       if (event?.id !== parked.eventId) throw new Error('The log has this event no more');
       // A read of one stream need not tell the position in all.
       failed = await failureOf({ ...event, position }, 1);
@@ -182,7 +186,7 @@ export function runReaction(
       logger.info({ reaction: name, eventType: parked.eventType, stream }, 'a parked event was reacted to');
       return true;
     }
-    const retryInSeconds = Math.min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** Math.min(attempts, 20));
+    const retryInSeconds = Math.min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** Math.max(0, attempts - ATTEMPTS + 1));
     const event = { id: parked.eventId, type: parked.eventType, stream, revision, position };
     await jobs.parked.put(name, null, event, {
       message: told(failed.error),

@@ -156,6 +156,31 @@ export class AsOfBuilds {
     ]);
   }
 
+  /** Those that have not expired, oldest position first, with what their tables take on disk. */
+  async list(): Promise<(AsOfBuild & { readonly bytes: number })[]> {
+    await this.#prepare();
+    const { rows } = await this.pool
+      .query<Row & { bytes: string }>(
+        `SELECT ${COLUMNS}, (
+           SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::text
+           FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+           WHERE c.relkind = 'r' AND n.nspname LIKE '%\\_asof\\_' || replace(build.id::text, '-', '')) AS bytes
+         FROM as_of.build WHERE expires_at > clock_timestamp() ORDER BY build.position, organisation_id`,
+      )
+      .catch(this.#again);
+    return rows.map((row) => ({ ...toBuild(row), bytes: Number(row.bytes) }));
+  }
+
+  /** Its time is over: nobody reads it any more, and its tables go within seconds. False when there is none. */
+  async expire(id: string): Promise<boolean> {
+    const { rows } = await this.#query(
+      `UPDATE as_of.build SET expires_at = clock_timestamp() WHERE id = $1 AND expires_at > clock_timestamp()
+       RETURNING ${COLUMNS}`,
+      [id],
+    );
+    return rows.length > 0;
+  }
+
   /** Removes what has expired and what nobody knows of, with `drop` for the tables; returns how many. */
   async sweep(drop: (build: Pick<AsOfBuild, 'id'>) => Promise<void>): Promise<number> {
     await this.#prepare();

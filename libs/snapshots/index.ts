@@ -2,7 +2,7 @@
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
 import type { SnapshotStore, StreamSnapshot } from '#libs/events/log/snapshots.js';
-import { createPool, migrate, type Migration } from '#libs/postgres/index.js';
+import { createPool, migrate, type Migration, type Pool } from '#libs/postgres/index.js';
 
 const compress = promisify(gzip);
 const extract = promisify(gunzip);
@@ -86,4 +86,51 @@ export function openSnapshots(url: string, onError: (error: Error) => void): Pos
       }),
     close: () => pool.end(),
   };
+}
+
+export interface SnapshotStatistics {
+  readonly snapshots: number;
+  /** As they are kept, compressed. */
+  readonly bytes: number;
+  /** Largest first. */
+  readonly largest: readonly {
+    readonly stream: string;
+    readonly revision: number;
+    readonly bytes: number;
+    readonly takenAt: Date;
+  }[];
+}
+
+const isMissing = (error: unknown): boolean => ['42P01', '3F000'].includes((error as { code: string }).code);
+
+/** How many there are and what they take. @param pool of the database of the read models */
+export async function snapshotStatistics(pool: Pool, most: number): Promise<SnapshotStatistics> {
+  try {
+    const { rows: sums } = await pool.query<{ n: number; bytes: string }>(
+      `SELECT count(*)::int AS n, coalesce(sum(length(content)), 0)::text AS bytes FROM snapshot.stream`,
+    );
+    const { rows } = await pool.query<{ stream: string; revision: number; bytes: number; taken_at: Date }>(
+      `SELECT stream, revision, length(content) AS bytes, taken_at FROM snapshot.stream
+       ORDER BY length(content) DESC, stream LIMIT $1`,
+      [most],
+    );
+    const largest = rows.map(({ taken_at: takenAt, ...row }) => ({ ...row, takenAt }));
+    return { snapshots: sums[0]!.n, bytes: Number(sums[0]!.bytes), largest };
+  } catch (error) {
+    if (isMissing(error)) return { snapshots: 0, bytes: 0, largest: [] };
+    throw error;
+  }
+}
+
+/** Removes the snapshot of a stream, or all: folds take longer until there are new ones. Returns how many. */
+export async function dropSnapshots(pool: Pool, stream?: string): Promise<number> {
+  try {
+    const { rowCount } = await pool.query(`DELETE FROM snapshot.stream WHERE $1::text IS NULL OR stream = $1`, [
+      stream ?? null,
+    ]);
+    return rowCount ?? 0;
+  } catch (error) {
+    if (isMissing(error)) return 0;
+    throw error;
+  }
 }

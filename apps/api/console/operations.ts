@@ -5,7 +5,6 @@ import type { Jobs } from '#libs/jobs/index.js';
 import { TRANSCODE_QUEUE } from '#libs/application/index.js';
 import {
   ChangeRow,
-  countParked,
   feed,
   listRebuilds,
   OrganisationRow,
@@ -13,6 +12,7 @@ import {
   type Rebuild as RebuildRecord,
   tableOf,
 } from '#libs/read-models/index.js';
+import { parkedNow } from './alarms.js';
 import type { Changes } from '../platform/changes.js';
 import type { ReadStore } from '../platform/read-store.js';
 import type {
@@ -53,15 +53,16 @@ export class OperationsView {
   /** @param before the look before this one, for the rate between the two */
   async look(before?: Operations): Promise<Operations> {
     const at = new Date();
-    const [head, rows, reactionRows, queue, rebuilds, parked] = await Promise.all([
+    const [head, rows, reactionRows, parkedByReaction, queue, rebuilds, parked] = await Promise.all([
       this.log.head(),
       this.store.query<{ name: string; version: number; position: string; updated_at: Date }>(
         'SELECT name, version, position::text, updated_at FROM projection.checkpoint',
       ),
       this.jobs.checkpoint.all(),
+      this.jobs.parked.counts(),
       this.#queue(TRANSCODE_QUEUE),
       listRebuilds(this.store.pool),
-      countParked(this.store.pool, { states: ['PARKED', 'WAITING', 'STOPPED'] }),
+      parkedNow(this.store.pool),
     ]);
     const lagAt = this.#lags(head, at);
     const projections = await Promise.all(
@@ -83,6 +84,7 @@ export class OperationsView {
         name,
         position: String(position),
         movedAt: savedAt,
+        parked: parkedByReaction.get(name) ?? 0,
         lag: await lagAt(position, CATEGORIES),
       })),
     );
@@ -94,7 +96,8 @@ export class OperationsView {
       rebuilds: rebuilds
         .filter(({ endedAt }) => endedAt === null || at.getTime() - endedAt.getTime() < REBUILD_SHOWN_MS)
         .map(toRebuild),
-      parked,
+      parked: parked.parked,
+      parkedAccess: parked.access,
       reactions,
       queues: [queue],
       subscribers: this.changes.statistics(),

@@ -29,6 +29,7 @@ export class ReactionStatus {
   @Field(() => Position) position: string;
   @Field(() => Date) movedAt: Date;
   @Field(() => Lag) lag: Lag;
+  @Field(() => Int, { description: 'Events it has parked, or that wait for a parked one.' }) parked: number;
 }
 @ObjectType()
 export class FailedJob {
@@ -106,6 +107,10 @@ export class Operations {
   rebuilds: Rebuild[];
   @Field(() => Int, { description: 'Events that are parked, wait for a parked one, or stopped a rebuild.' })
   parked: number;
+  @Field(() => Int, {
+    description: 'Of them: in projections that say who may see what. While it is not 0, somebody may see too much.',
+  })
+  parkedAccess: number;
   @Field(() => [ReactionStatus]) reactions: ReactionStatus[];
   @Field(() => [QueueStatus]) queues: QueueStatus[];
   @Field(() => SubscriberStatistics) subscribers: SubscriberStatistics;

@@ -82,7 +82,7 @@ interface Opened {
  */
 export class AsOfReads {
   readonly #pool: Pool;
-  readonly #builds: AsOfBuilds;
+  readonly builds: AsOfBuilds;
   readonly #opened = new Map<string, Promise<Opened>>();
 
   constructor(
@@ -95,7 +95,7 @@ export class AsOfReads {
     },
   ) {
     this.#pool = createPool(options.url, { max: 2, applicationName: 'picturelock as-of', onError: options.onError });
-    this.#builds = new AsOfBuilds(this.#pool);
+    this.builds = new AsOfBuilds(this.#pool);
   }
 
   /**
@@ -105,15 +105,7 @@ export class AsOfReads {
   async session(header: string, viewer: Viewer | null): Promise<ReadSession> {
     if (!viewer) throw unauthenticated();
     if (!can(viewer.role, 'history.rebuild')) throw refusalError(forbidden('history.rebuild'));
-    const position = await this.#positionOf(header, viewer.organisationId);
-    const { limits } = this.options;
-    const build = await this.#builds.request(viewer.organisationId, position, limits);
-    if (build === 'TOO_MANY')
-      throw refusalError(
-        refuse('AS_OF_QUOTA', `An organisation has at most ${limits.builds} moments built at a time; let one expire.`),
-      );
-    if (build === 'NO_ROOM')
-      throw refusalError(refuse('AS_OF_QUOTA', 'Moments that are built take all the room there is for them.'));
+    const build = await this.request(header, viewer.organisationId);
     if (build.state === 'FAILED')
       throw refusalError(refuse('AS_OF_FAILED', 'The read models of that moment could not be made.'));
     if (build.state !== 'READY')
@@ -125,6 +117,23 @@ export class AsOfReads {
         },
       });
     return new ReadSession(this.options.store, (await this.#open(build)).source);
+  }
+
+  /**
+   * The moment's read models, asked for when there are none.
+   * @throws INVALID_AS_OF, AS_OF_IN_FUTURE, AS_OF_UNKNOWN_POSITION, AS_OF_QUOTA
+   */
+  async request(moment: string, organisationId: string): Promise<AsOfBuild> {
+    const position = await this.#positionOf(moment, organisationId);
+    const { limits } = this.options;
+    const build = await this.builds.request(organisationId, position, limits);
+    if (build === 'TOO_MANY')
+      throw refusalError(
+        refuse('AS_OF_QUOTA', `An organisation has at most ${limits.builds} moments built at a time; let one expire.`),
+      );
+    if (build === 'NO_ROOM')
+      throw refusalError(refuse('AS_OF_QUOTA', 'Moments that are built take all the room there is for them.'));
+    return build;
   }
 
   async close(): Promise<void> {

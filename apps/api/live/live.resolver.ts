@@ -44,10 +44,11 @@ import { User } from '../identity/types.js';
 import { seesProjectIn, visible } from '../platform/access.js';
 import { Changes, isOn, type Topic } from '../platform/changes.js';
 import { AtLeastArgs } from '../platform/connections.js';
+import { deliveredIn, SharedReads } from '../platform/deliveries.js';
 import { ending } from '../platform/generators.js';
 import { requirePermission, unauthenticated, viewerOf, type RequestContext } from '../platform/context.js';
 import { Node } from '../platform/inputs.js';
-import { ReadStore } from '../platform/read-store.js';
+import { ReadStore, type ReadSession } from '../platform/read-store.js';
 import { refusalError } from '../platform/refusals.js';
 import { Position } from '../platform/scalars.js';
 import { JOBS } from '../platform/tokens.js';
@@ -151,6 +152,7 @@ export class LiveResolver {
   constructor(
     private readonly changes: Changes,
     private readonly store: ReadStore,
+    private readonly reads: SharedReads,
     @Inject(JOBS) private readonly jobs: Jobs,
   ) {}
 
@@ -254,11 +256,15 @@ export class LiveResolver {
   ): Promise<AsyncGenerator<WorkChange>> {
     const { userId, organisationId } = requirePermission(context, 'deliverable.read');
     return ending((signal) =>
-      this.#messages<WorkChange>(context, { organisationId }, after, signal, async (change, { read }) => {
-        if (OWN_TIES.has(change.eventType)) return change.userId === userId;
-        if (change.eventType !== 'StageStateChanged' || !change.stageId) return false;
-        const assigned = await read.manyBy(StageAssignmentRow, 'stageId', { position: 'ASC' }, change.stageId);
-        return assigned.some((a) => a.userId === userId);
+      this.#messages<WorkChange>(context, { organisationId }, after, signal, {
+        wanted: ({ eventType, userId: about, stageId }) =>
+          OWN_TIES.has(eventType) ? about === userId : eventType === 'StageStateChanged' && stageId !== null,
+        concerns: async ({ eventType, stageId }, read) => {
+          if (OWN_TIES.has(eventType)) return true;
+          if (!stageId) return false;
+          const assigned = await read.manyBy(StageAssignmentRow, 'stageId', { position: 'ASC' }, stageId);
+          return assigned.some((a) => a.userId === userId);
+        },
       }),
     );
   }
@@ -287,31 +293,42 @@ export class LiveResolver {
     topic: Topic,
     after: string | null | undefined,
     signal: AbortSignal,
-    wanted: (change: ChangeRow, context: RequestContext) => boolean | Promise<boolean> = () => true,
+    {
+      wanted,
+      concerns = () => true,
+    }: {
+      /** Without a look at any row. */
+      wanted?: (change: ChangeRow) => boolean;
+      concerns?: (change: ChangeRow, read: ReadSession) => boolean | Promise<boolean>;
+    } = {},
   ): AsyncGenerator<T> {
     const viewer = viewerOf(context);
     const start = after == null ? await this.changes.now() : BigInt(after);
-    const changes = this.changes.follow(topic, start, viewer.userId, signal);
-    // A snapshot per message, as new as the message; permissions are asked in it.
-    let read = this.store.session();
+    const by = { userId: viewer.userId, socket: context.socket ?? '', ...(wanted ? { wanted } : {}) };
+    const changes = this.changes.follow(topic, start, by, signal);
     try {
       for await (const change of changes) {
-        await read.release();
-        read = this.store.session();
-        await read.require(change.position);
-        context.read = read;
-        if (topic.organisationId === undefined) {
-          const project = { projectId: change.projectId ?? '', organisationId: change.organisationId };
-          if (!(await seesProjectIn(read, viewer, project))) throw notVisible('project');
-        } else {
-          const person = await read.byId(UserRow, viewer.userId);
-          if (!person?.active) throw unauthenticated();
+        // A snapshot per message, as new as the message; permissions are asked in it.
+        const hold = await this.reads.take(BigInt(change.position));
+        const { read } = hold;
+        try {
+          if (topic.organisationId === undefined) {
+            const project = { projectId: change.projectId ?? '', organisationId: change.organisationId };
+            if (!(await seesProjectIn(read, viewer, project))) throw notVisible('project');
+          } else {
+            const person = await read.byId(UserRow, viewer.userId);
+            if (!person?.active) throw unauthenticated();
+          }
+          if (!isOn(topic, change) || !(await concerns(change, read))) continue;
+          const message = messageFields<T>(change);
+          deliveredIn(message, hold);
+          yield message;
+        } finally {
+          hold.release();
         }
-        if (isOn(topic, change) && (await wanted(change, context))) yield messageFields<T>(change);
       }
     } finally {
       await changes.return(undefined);
-      await read.release();
     }
   }
 

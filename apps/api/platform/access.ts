@@ -103,20 +103,25 @@ export async function seesProjectIn(
   const person = await read.byId(UserRow, viewer.userId);
   if (!person?.active || !can(person.role, 'project.read')) return false;
   if (seesAllProjects(person.role)) return true;
+  // A snapshot may be shared by several people.
   return read
-    .loader<string, boolean>('project ties', async (projectIds, manager) => {
+    .loader<string, boolean>('project ties', async (pairs, manager) => {
+      const [userIds, projectIds] = [0, 1].map((n) => pairs.map((pair) => pair.split(' ')[n]!)) as [string[], string[]];
       const rows = await manager
         .getRepository(ProjectAccessRow)
         .createQueryBuilder('a')
-        .where('a.user_id = :userId AND a.project_id IN (:...projectIds)', {
-          userId: viewer.userId,
-          projectIds: [...projectIds],
-        })
+        .where(
+          '(a.user_id, a.project_id) IN (SELECT * FROM unnest(CAST(:userIds AS uuid[]), CAST(:projectIds AS uuid[])))',
+          {
+            userIds,
+            projectIds,
+          },
+        )
         .getMany();
-      const tied = new Set(rows.map((r) => r.projectId));
-      return projectIds.map((id) => tied.has(id));
+      const tied = new Set(rows.map((r) => `${r.userId} ${r.projectId}`));
+      return pairs.map((pair) => tied.has(pair));
     })
-    .load(project.projectId);
+    .load(`${viewer.userId} ${project.projectId}`.toLowerCase());
 }
 
 /** A row of a project that the viewer may see, or null: what one may not see does not exist. */

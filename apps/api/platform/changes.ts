@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChangeRow, feed, tableOf } from '#libs/read-models/index.js';
 import { Access, ACCESS_EVENTS } from './access.js';
@@ -36,7 +37,37 @@ const UNFOLLOWED_MS = 15;
 /** Changes kept for a subscriber that does not take them; past that it reads them from the table again. */
 const MAX_WAITING = 1000;
 
+/** Who follows, and by what. */
+export interface Following {
+  readonly userId: string;
+  /** Names the socket. */
+  readonly socket: string;
+  /** Changes of the topic that the follower has no use for cost it nothing; default: all are wanted. */
+  readonly wanted?: (change: ChangeRow) => boolean;
+}
+
+/** One follower, as the console shows it. */
+export interface SubscriberState {
+  readonly process: string;
+  readonly socket: string;
+  readonly userId: string;
+  readonly topic: string;
+  readonly topicId: string;
+  readonly since: Date;
+  /** Everything up to here was handed over. */
+  readonly position: bigint;
+  readonly waiting: number;
+  readonly catchingUp: boolean;
+}
+
+const PROCESS = `${hostname()}:${process.pid}`;
+
+/** What of a topic there is to look followers up by. */
+const keysOf = (of: Topic): string[] =>
+  (['stackId', 'projectId', 'organisationId'] as const).flatMap((key) => (of[key] ? [`${key} ${of[key]}`] : []));
+
 class Follower {
+  readonly since = new Date();
   waiting: ChangeRow[] = [];
   /** Changes were dropped (or never queued): read the table from the cursor. */
   behind = true;
@@ -45,11 +76,38 @@ class Follower {
 
   constructor(
     readonly topic: Topic,
-    readonly userId: string,
+    readonly by: Following,
+    /** Of the last change that was handed over. */
+    public cursor: bigint,
   ) {}
 
   wants(change: ChangeRow): boolean {
-    return isOn(this.topic, change) || (change.userId === this.userId && REVOKING.has(change.eventType));
+    if (change.userId === this.by.userId && REVOKING.has(change.eventType)) return true;
+    return isOn(this.topic, change) && (this.by.wanted?.(change) ?? true);
+  }
+}
+
+/** Followers by something they have in common, so that a change finds those it concerns without asking the others. */
+class Index {
+  readonly #of = new Map<string, Set<Follower>>();
+
+  add(keys: readonly string[], follower: Follower): void {
+    for (const key of keys) {
+      const there = this.#of.get(key);
+      if (there) there.add(follower);
+      else this.#of.set(key, new Set([follower]));
+    }
+  }
+
+  remove(keys: readonly string[], follower: Follower): void {
+    for (const key of keys) {
+      const there = this.#of.get(key);
+      if (there?.delete(follower) && there.size === 0) this.#of.delete(key);
+    }
+  }
+
+  get(key: string): Iterable<Follower> {
+    return this.#of.get(key) ?? [];
   }
 }
 
@@ -61,6 +119,8 @@ export class Changes {
   readonly #store: ReadStore;
   readonly #access: Access;
   readonly #followers = new Set<Follower>();
+  readonly #byTopic = new Index();
+  readonly #byPerson = new Index();
   readonly #stopListening: () => void;
   readonly #onError: (error: unknown) => void;
   #cursor: bigint | undefined;
@@ -98,6 +158,24 @@ export class Changes {
     };
   }
 
+  /** Each of them, longest first. */
+  subscribers(): SubscriberState[] {
+    return [...this.#followers].map(({ topic, by, since, cursor, waiting, behind }) => {
+      const [key, topicId] = keysOf(topic)[0]!.split(' ') as [string, string];
+      return {
+        process: PROCESS,
+        socket: by.socket,
+        userId: by.userId,
+        topic: key.replace('Id', ''),
+        topicId,
+        since,
+        position: cursor,
+        waiting: waiting.length,
+        catchingUp: behind,
+      };
+    });
+  }
+
   /** The newest change there is: where a subscriber that names no position begins. */
   async now(): Promise<bigint> {
     const [last] = await this.#store.query<{ position: string }>(
@@ -111,16 +189,18 @@ export class Changes {
    * of what the follower may see come in between, on the topic or not (`isOn` tells), so that what is open can end
    * when they are made and not with the next message.
    */
-  async *follow(topic: Topic, after: bigint, userId: string, signal: AbortSignal): AsyncGenerator<ChangeRow> {
-    const follower = new Follower(topic, userId);
+  async *follow(topic: Topic, after: bigint, by: Following, signal: AbortSignal): AsyncGenerator<ChangeRow> {
+    const follower = new Follower(topic, by, after);
+    const keys = keysOf(topic);
     this.#followers.add(follower);
+    this.#byTopic.add(keys, follower);
+    this.#byPerson.add([by.userId], follower);
     const stop = () => {
       follower.ended = true;
       follower.wake?.();
     };
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
-    let cursor = after;
     try {
       while (!follower.ended) {
         if (follower.behind) {
@@ -128,9 +208,10 @@ export class Changes {
           follower.behind = false;
           follower.waiting = [];
           for (;;) {
-            const page = await this.#page(topic, cursor);
+            const page = await this.#page(topic, follower.cursor);
             for (const change of page) {
-              cursor = BigInt(change.position);
+              follower.cursor = BigInt(change.position);
+              if (!follower.wants(change)) continue;
               yield change;
               if (follower.ended) return;
             }
@@ -139,8 +220,8 @@ export class Changes {
         }
         const next = follower.waiting.shift();
         if (next) {
-          if (BigInt(next.position) <= cursor) continue;
-          cursor = BigInt(next.position);
+          if (BigInt(next.position) <= follower.cursor) continue;
+          follower.cursor = BigInt(next.position);
           yield next;
           continue;
         }
@@ -151,6 +232,8 @@ export class Changes {
     } finally {
       signal.removeEventListener('abort', stop);
       this.#followers.delete(follower);
+      this.#byTopic.remove(keys, follower);
+      this.#byPerson.remove([by.userId], follower);
     }
   }
 
@@ -196,7 +279,7 @@ export class Changes {
         this.#cursor = position;
         // The floor rises before anybody is told, so that a message is never checked against older permissions.
         if (ACCESS_EVENTS.has(change.eventType)) this.#access.raise(position);
-        for (const follower of this.#followers) {
+        for (const follower of this.#concerned(change)) {
           if (!follower.wants(change)) continue;
           if (follower.waiting.length >= MAX_WAITING) this.#markBehind(follower);
           else if (!follower.behind) {
@@ -207,6 +290,15 @@ export class Changes {
       }
       if (page.length < PAGE) return;
     }
+  }
+
+  #concerned(change: ChangeRow): ReadonlySet<Follower> {
+    const found = new Set<Follower>();
+    const topic = change as unknown as Topic;
+    for (const key of keysOf(topic)) for (const follower of this.#byTopic.get(key)) found.add(follower);
+    if (change.userId && REVOKING.has(change.eventType))
+      for (const follower of this.#byPerson.get(change.userId)) found.add(follower);
+    return found;
   }
 
   /** With nobody to tell, it matters only whether access has changed. */

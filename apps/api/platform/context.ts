@@ -18,6 +18,8 @@ export interface RequestContext {
   /** The request brought the operator's token: it comes from whoever runs the machine. */
   readonly operator: boolean;
   readonly origin: { readonly ip?: string; readonly userAgent?: string };
+  /** The socket it came by. */
+  readonly socket?: string;
   /** `X-As-Of` of the request: read as of that moment. */
   readonly asOf?: string;
   /** Reads of this operation; one snapshot. Subscriptions get a new one with each message. */

@@ -21,6 +21,8 @@ export const EntityTypeEnum = enumOf('EntityType', [
   'VERSION',
   'VERSION_MEDIA',
 ]);
+export const AsOfStateEnum = enumOf('AsOfState', ['REQUESTED', 'BUILDING', 'READY', 'FAILED']);
+export const ParkedReactionStateEnum = enumOf('ParkedReactionState', ['PARKED', 'WAITING', 'SKIPPED']);
 export const ParkedStateEnum = enumOf('ParkedState', PARKED_STATES);
 export const RebuildStateEnum = enumOf('RebuildState', REBUILD_STATES);
 export const RoleEnum = enumOf('Role', ROLES);

@@ -26,6 +26,7 @@ import { checkAsOf, type AsOfReads } from '../history/as-of-reads.js';
 import type { Access } from './access.js';
 import type { RequestContext } from './context.js';
 import { queryCost } from './query-cost.js';
+import { subscribeShared } from './deliveries.js';
 import type { ReadStore } from './read-store.js';
 
 interface Socket {
@@ -35,6 +36,8 @@ interface SocketExtra {
   readonly socket: Socket;
   readonly request: IncomingMessage;
   session?: Session;
+  /** Names the socket in the console. */
+  id?: string;
 }
 type Live = WsContext<Record<string, unknown>, SocketExtra>;
 
@@ -137,10 +140,11 @@ export class GraphqlEdge {
   }
 
   /** Nest's type knows fewer options than graphql-ws takes; they are passed on all the same. */
-  #socketOptions(): GraphQLWsSubscriptionsConfig & Pick<ServerOptions, 'onSubscribe' | 'onError'> {
+  #socketOptions(): GraphQLWsSubscriptionsConfig & Pick<ServerOptions, 'subscribe' | 'onSubscribe' | 'onError'> {
     return {
       path: '/graphql',
       connectionInitWaitTimeout: 10_000,
+      subscribe: subscribeShared,
       onConnect: async (context: WsContext<Record<string, unknown>, unknown>) => {
         const live = context as Live;
         const token = live.connectionParams?.['token'];
@@ -148,6 +152,7 @@ export class GraphqlEdge {
           typeof token === 'string' ? await this.#options.secrets.sessions.authenticate(token) : undefined;
         if (!session) return false;
         live.extra.session = session;
+        live.extra.id = randomUUID();
         let sockets = this.#sockets.get(session.sessionId);
         if (!sockets) this.#sockets.set(session.sessionId, (sockets = new Set()));
         sockets.add(live.extra.socket);
@@ -208,11 +213,8 @@ export class GraphqlEdge {
     const { session, request, socket } = live.extra;
     const alive = session && (await this.#options.secrets.sessions.touch(session.sessionId));
     if (!alive) socket.close(CloseCode.Forbidden, 'Session ended');
-    return this.#context(
-      alive,
-      { ip: request.socket.remoteAddress, userAgent: request.headers['user-agent'] },
-      request,
-    );
+    const origin = { ip: request.socket.remoteAddress, userAgent: request.headers['user-agent'] };
+    return Object.assign(await this.#context(alive, origin, request), { socket: live.extra.id });
   }
 
   async #context(
