@@ -20,7 +20,14 @@ import {
 import { openJobs } from '#libs/jobs/index.js';
 import { LedgerStore, openSource } from '#libs/ledger/index.js';
 import { createUploadService, LocalBlobStore, offloadFiles, openBlobStore, useFfmpeg } from '#libs/media/index.js';
-import { operatorToken, publicUrl, runService } from '#libs/runtime/index.js';
+import {
+  ERASURE_LIST,
+  erasureListFolders,
+  operatorToken,
+  publicUrl,
+  readErasureList,
+  runService,
+} from '#libs/runtime/index.js';
 import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { can } from '#libs/domain/index.js';
@@ -31,6 +38,7 @@ import { auditExport } from './audit/audit.http.js';
 import { Feeds } from './feeds/events.http.js';
 import { schemasRoute } from './feeds/schemas.http.js';
 import { ledgerRoute } from './ledger/ledger.http.js';
+import { applyListedErasures } from './identity/listed-erasures.js';
 import { mediaRoute } from './media/media.http.js';
 import { Access } from './platform/access.js';
 import { Changes } from './platform/changes.js';
@@ -95,6 +103,10 @@ await runService(
     const store = await ReadStore.open(config.databases.read, warn('read models: connection trouble'));
     const access = new Access(store);
     const changes = new Changes(store, access, warn('the change feed could not be read'));
+    await applyListedErasures(
+      erasureListFolders(config).flatMap((folder) => readErasureList(join(folder, ERASURE_LIST), config.keys.master)),
+      { log, executor, secrets, store, access, logger },
+    );
     const jobs = await openJobs({
       databaseUrl: config.databases.jobs,
       redisUrl: config.redisUrl,

@@ -6,12 +6,23 @@ import { pipeline } from 'node:stream/promises';
 import { Transform } from 'node:stream';
 import pg from 'pg';
 import { type EmbeddedPostgres, startPostgres } from '#libs/postgres/index.js';
-import type { Settings } from '#libs/runtime/index.js';
+import {
+  ERASURE_LIST,
+  erasureListFolders,
+  extendErasureList,
+  type ListedErasure,
+  readErasureList,
+  readSecrets,
+  type Settings,
+} from '#libs/runtime/index.js';
 import { HOME_VERSION, openHome, runningLauncher } from './home.js';
 
 /** Layout of a backup. One of a newer layout is refused. */
 const FORMAT = 1;
 const MANIFEST = 'manifest.json';
+/** Made by the workers, which refuse a ledger that another key has signed. */
+const LEDGER_KEY = 'ledger.key';
+const KEY_FILES = ['secrets.json', LEDGER_KEY];
 
 /** A backup or restore that can't be done, with what to do about it. */
 export class BackupError extends Error {
@@ -24,7 +35,8 @@ export class BackupError extends Error {
       | 'BACKUP_DAMAGED'
       | 'BACKUP_NEWER'
       | 'BACKUP_INCOMPLETE'
-      | 'RESTORE_HOME_NOT_EMPTY',
+      | 'RESTORE_HOME_NOT_EMPTY'
+      | 'ERASURES_UNVERIFIED',
     message: string,
     options?: ErrorOptions,
   ) {
@@ -104,14 +116,32 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   }
   if (options.keys !== undefined) {
     mkdirSync(options.keys, { recursive: true, mode: 0o700 });
-    const target = join(options.keys, 'secrets.json');
-    await copyFile(join(home, 'secrets.json'), target);
-    await chmod(target, 0o600);
+    for (const name of KEY_FILES) await copyKey(home, options.keys, name);
+    extendErasureList(options.keys, masterKeyIn(home), listedIn(options.settings));
   }
   // Last: a folder without it is no backup.
   await writeFile(join(folder, MANIFEST), `${JSON.stringify(manifest, undefined, 1)}\n`, { mode: 0o600 });
   if (options.verify) await verify(folder, manifest, step);
   return manifest;
+}
+
+async function copyKey(from: string, to: string, name: string): Promise<void> {
+  if (!existsSync(join(from, name))) return;
+  await copyFile(join(from, name), join(to, name));
+  await chmod(join(to, name), 0o600);
+}
+
+/** @throws BackupError when it is nowhere: what is erased could not be told from what was put in the list by others */
+function masterKeyIn(home: string): Buffer {
+  const key = process.env['MASTER_KEY'] || readSecrets(home)?.masterKey;
+  if (!key)
+    throw new BackupError('ERASURES_UNVERIFIED', `${home} has no keys: name their folder (--keys), or set MASTER_KEY.`);
+  return Buffer.from(key, 'base64url');
+}
+
+function listedIn(settings: Settings): ListedErasure[] {
+  const lists = erasureListFolders(settings).map((folder) => join(folder, ERASURE_LIST));
+  return lists.flatMap((file) => readErasureList(file, masterKeyIn(settings.home)));
 }
 
 interface Database {
@@ -239,11 +269,13 @@ export interface RestoreOptions {
   home: string;
   /** The secrets.json that belongs to it; without, personal data can't be read. */
   keys: string | undefined;
+  /** List of who was erased since; default: the one beside the keys, if there is one. */
+  erasures?: string | undefined;
   onStep?: (text: string) => void;
 }
 
-/** Makes a home of a backup, after every file was found as it was written. */
-export async function restore({ folder, home, keys, onStep }: RestoreOptions): Promise<Manifest> {
+/** Makes a home of a backup, after every file was found as it was written. Who is listed as erased is erased at its start. */
+export async function restore({ folder, home, keys, erasures, onStep }: RestoreOptions): Promise<Manifest> {
   const step = onStep ?? (() => undefined);
   const manifest = await readManifest(folder);
   const target = resolve(home);
@@ -253,6 +285,14 @@ export async function restore({ folder, home, keys, onStep }: RestoreOptions): P
       `${target} is not empty: nothing is overwritten. Set PICTURELOCK_HOME to a new folder.`,
     );
   }
+  const inKeys = keys && join(keys, 'secrets.json');
+  const secretsFile = inKeys && existsSync(inKeys) ? inKeys : keys;
+  const beside = secretsFile && join(dirname(secretsFile), ERASURE_LIST);
+  const list = erasures ?? (beside && existsSync(beside) ? beside : undefined);
+  if (erasures !== undefined && !existsSync(erasures))
+    throw new BackupError('ERASURES_UNVERIFIED', `There is no list of erasures at ${erasures}.`);
+  // Before anything is written: a list that can't be trusted must not be found out when all else is there.
+  const listed = list && readErasureList(list, masterKeyIn(secretsFile ? dirname(secretsFile) : target));
   step('checking the backup');
   for (const { path, size, sha256 } of manifest.files) {
     const file = join(folder, path);
@@ -272,11 +312,12 @@ export async function restore({ folder, home, keys, onStep }: RestoreOptions): P
     await copyFile(join(folder, path), to, constants.COPYFILE_FICLONE);
     await chmod(to, 0o600);
   }
-  if (keys !== undefined) {
-    const file = existsSync(join(keys, 'secrets.json')) ? join(keys, 'secrets.json') : keys;
-    await copyFile(file, join(target, 'secrets.json'));
+  if (secretsFile) {
+    await copyFile(secretsFile, join(target, 'secrets.json'));
     await chmod(join(target, 'secrets.json'), 0o600);
+    await copyKey(dirname(secretsFile), target, LEDGER_KEY);
   }
+  if (listed) extendErasureList(target, masterKeyIn(secretsFile ? dirname(secretsFile) : target), listed);
   return manifest;
 }
 

@@ -71,6 +71,7 @@ interface Marker {
 const OURS = [
   'home.json',
   'secrets.json',
+  'erasures.ndjson',
   'postgres',
   'eventstore-tls',
   'blobs',

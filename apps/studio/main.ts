@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isAlive, locateBinaries, stopOrphan } from '#libs/postgres/index.js';
-import { loadSettings, readSecrets, type Settings, setupToken } from '#libs/runtime/index.js';
+import { ERASURE_LIST, loadSettings, readSecrets, type Settings, setupToken } from '#libs/runtime/index.js';
 import { backup, restore } from './backup.js';
 import { CONSOLE_USAGE, consoleVerb, isConsoleVerb } from './console.js';
 import { demo, type DemoResult, isLogEmpty, loadDemo } from './demo-hook.js';
@@ -29,11 +29,12 @@ const USAGE = `picturelock <command>
          [--quiet]      say only what is wrong
   torture, bench        fault rounds and figures (see test/bench)
   backup <folder>       databases and blobs as of one moment, also while running, with checksums
-        [--keys <folder>]  secrets.json too, apart from the data; without it personal data can't be read
+        [--keys <folder>]  secrets.json and the list of erasures, apart from the data; without them personal data can't be read
         [--no-blobs]    leave the blobs to other means
         [--verify]      restore the copy into a temporary home and read everything there
   restore <folder>      make PICTURELOCK_HOME, new or empty, of a backup
         [--keys <folder>]  where the secrets.json is
+        [--erasures <file>]  who was erased since; default: erasures.ndjson beside the keys
   log-url               connection string of the running event store, with the operator's credentials: keep it secret
   setup-token           what the mutation foundOrganisation asks for: it proves that this installation is yours
   version
@@ -128,7 +129,11 @@ async function backupVerb(settings: Settings, args: string[]): Promise<number> {
 }
 
 async function restoreVerb(settings: Settings, args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: { keys: { type: 'string' } } });
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { keys: { type: 'string' }, erasures: { type: 'string' } },
+  });
   const [folder] = positionals;
   if (!folder || positionals.length > 1) throw new Error('restore <folder>: name the folder of the backup');
   const progress = new Progress(process.stdout);
@@ -136,10 +141,13 @@ async function restoreVerb(settings: Settings, args: string[]): Promise<number> 
     folder,
     home: settings.home,
     keys: values.keys,
+    erasures: values.erasures,
     onStep: (text) => progress.step(text),
   });
   progress.done();
   progress.line(`${settings.home} is as it was at ${createdAt}; start it as usual`);
+  if (!existsSync(join(settings.home, ERASURE_LIST)))
+    progress.line('! no list of erasures: who was erased since the backup can be read again (--erasures)');
   if (!values.keys) progress.line('! put its secrets.json there before you start, or personal data stays closed');
   return 0;
 }

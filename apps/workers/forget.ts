@@ -17,6 +17,8 @@ const LOOK_MS = 100;
 interface ForgetOptions {
   readonly secrets: Pick<Secrets, 'erasePerson'>;
   readonly databases: Pick<Config['databases'], 'read' | 'secrets'>;
+  /** Keeps the list of who was erased apart from the databases. */
+  readonly listErasures: () => Promise<void>;
   readonly logger: Logger;
 }
 
@@ -25,10 +27,11 @@ interface ForgetOptions {
  * once the read models show them redacted, the traces in the databases' files.
  */
 export const forgetter =
-  ({ secrets, databases, logger }: ForgetOptions) =>
+  ({ secrets, databases, listErasures, logger }: ForgetOptions) =>
   async (personId: string, position: bigint): Promise<void> => {
     const started = performance.now();
     await secrets.erasePerson(personId);
+    await listErasures();
     await redacted(databases.read, position);
     const done = [await scrub(databases.secrets, SECRET), await scrub(databases.read, IN_THE_CLEAR)];
     logger.info(

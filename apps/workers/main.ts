@@ -5,7 +5,7 @@ import { outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/
 import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
-import { runService } from '#libs/runtime/index.js';
+import { erasureListFolders, extendErasureList, runService } from '#libs/runtime/index.js';
 import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { forgetter } from './forget.js';
@@ -49,7 +49,15 @@ await runService('workers', async ({ config, logger }) => {
   await removeAbandoned(scratch);
 
   const abort = new AbortController();
-  const forget = forgetter({ secrets, databases: config.databases, logger });
+  const listErasures = async (): Promise<void> => {
+    const erasures = (await secrets.keys.erasures()).map(({ personId, erasedAt }) => ({
+      person: personId,
+      erasedAt: erasedAt.toISOString(),
+    }));
+    for (const folder of erasureListFolders(config)) extendErasureList(folder, config.keys.master, erasures);
+  };
+  await listErasures().catch((err: unknown) => logger.error({ err }, 'the list of erasures could not be kept'));
+  const forget = forgetter({ secrets, databases: config.databases, listErasures, logger });
   const tools = { executor, jobs, logger, forget };
   const reactions = REACTIONS.map((reaction) => runReaction(reaction, log, tools, abort.signal));
   const worker = jobs.worker(

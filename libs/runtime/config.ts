@@ -65,6 +65,10 @@ export interface Settings {
     /** `vkey url` each. */
     witnesses: string[];
   };
+  erasures: {
+    /** Beside the list in the home; undefined: none. */
+    listFolder: string | undefined;
+  };
   outbound: { allow: string[] };
   media: {
     urlTtlSeconds: number;
@@ -183,6 +187,7 @@ function toSettings(v: Variables): Settings {
       webhookUrl: v.LEDGER_WEBHOOK_URL,
       witnesses: v.LEDGER_WITNESSES,
     },
+    erasures: { listFolder: v.ERASURE_LIST_FOLDER },
     outbound: { allow: v.OUTBOUND_ALLOW },
     media: {
       urlTtlSeconds: v.MEDIA_URL_TTL_SECONDS,
@@ -274,3 +279,9 @@ export function publicUrl(settings: Settings, port: number): string {
   const host = everywhere ? 'localhost' : settings.api.host;
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
+
+/** Where lists of erasures are kept: in the home, and in the folder that was named for it. */
+export const erasureListFolders = ({ home, erasures }: Pick<Settings, 'home' | 'erasures'>): string[] => [
+  home,
+  ...(erasures.listFolder === undefined ? [] : [erasures.listFolder]),
+];

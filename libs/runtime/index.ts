@@ -4,11 +4,19 @@ export {
   type ConfigIssue,
   type Databases,
   databaseUrl,
+  erasureListFolders,
   loadConfig,
   loadSettings,
   publicUrl,
   type Settings,
 } from './config.js';
+export {
+  ERASURE_LIST,
+  ErasureListError,
+  extendErasureList,
+  type ListedErasure,
+  readErasureList,
+} from './erasure-list.js';
 export { createLogger, type Logger } from './logger.js';
 export { isPrivateAddress, Outbound, OutboundError, type OutboundAnswer, type OutboundOptions } from './outbound.js';
 export { redact, redactText } from './redact.js';

@@ -119,6 +119,11 @@ export const variables = z.object({
   MEDIA_SIGNING_KEY: key.optional().describe('32 bytes, base64url: signs media URLs; unset: generated in the home'),
   MEDIA_SIGNING_KEY_FILE: z.string().optional().describe('File that holds MEDIA_SIGNING_KEY'),
 
+  ERASURE_LIST_FOLDER: z
+    .string()
+    .optional()
+    .describe('Folder, apart from the databases, whose `erasures.ndjson` lists who was erased; a restore applies it'),
+
   FEED_HEARTBEAT_SECONDS: whole(1, 300)
     .default(15)
     .describe('A sign of life on a silent feed; a client that takes nothing for four times as long is cut off'),

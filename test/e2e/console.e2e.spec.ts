@@ -51,6 +51,31 @@ async function printed(command: string, ...args: string[]): Promise<string> {
   return text;
 }
 
+/** An event past our own door to the log. */
+async function writeByHand(stream: string, type: string, data: Record<string, string>): Promise<void> {
+  const client = KurrentDBClient.connectionString(stack.urls.eventStore);
+  const commandId = randomUUID();
+  await client.appendToStream(stream, [
+    jsonEvent({
+      type,
+      data,
+      metadata: {
+        commandId,
+        commandHash: 'x',
+        index: 0,
+        count: 1,
+        organisationId: randomUUID(),
+        actor: { userId: null, role: 'SERVICE' },
+        schemaVersion: 1,
+        at: new Date().toISOString(),
+        $correlationId: commandId,
+        $causationId: commandId,
+      },
+    }),
+  ]);
+  await client.dispose();
+}
+
 /** Until everything that follows the log has seen its end. */
 async function settled(): Promise<Status['operations']> {
   for (;;) {
@@ -166,29 +191,9 @@ it('a rebuild is throttled and cancelled; nonsense has a code', async () => {
 
 it('an event that cannot be projected is parked, shown, and left out by decision; the others go on', async () => {
   await settled();
-  const client = KurrentDBClient.connectionString(stack.urls.eventStore);
   const stream = `version-${randomUUID()}`;
-  const commandId = randomUUID();
   // As no command of ours would write it.
-  await client.appendToStream(stream, [
-    jsonEvent({
-      type: 'CommentAdded',
-      data: { versionId: 'no version at all' },
-      metadata: {
-        commandId,
-        commandHash: 'x',
-        index: 0,
-        count: 1,
-        organisationId: randomUUID(),
-        actor: { userId: null, role: 'SERVICE' },
-        schemaVersion: 1,
-        at: new Date().toISOString(),
-        $correlationId: commandId,
-        $causationId: commandId,
-      },
-    }),
-  ]);
-  await client.dispose();
+  await writeByHand(stream, 'CommentAdded', { versionId: 'no version at all' });
   const parked = async () =>
     JSON.parse(await printed('parked', 'review', '--json')) as {
       position: string;
@@ -215,4 +220,138 @@ it('an event that cannot be projected is parked, shown, and left out by decision
   for (const until = Date.now() + 60_000; (await settled()).parked > 0;)
     if (Date.now() > until) throw new Error('it is still parked');
   expect(await printed('parked')).toContain('written by hand');
+});
+
+it('lag names each follower of the log, projections and reactions alike', async () => {
+  await settled();
+  const text = await printed('lag');
+  expect(text).toMatch(/^review +projection +\d+ +\d+ +0 +0 s$/m);
+  expect(text).toMatch(/^erase-persons +reaction +\d+ +\d+ +0 +0 s$/m);
+});
+
+it('says who follows what by which socket', async () => {
+  const person = new Person(stack.apiUrl, studio.admin.token!);
+  const feed = await person.follow('projectChanged', { projectId: studio.projectId }, 'position');
+  try {
+    interface Seen {
+      topic: string;
+      topicId: string;
+      name: string;
+      process: string;
+      catchingUp: boolean;
+      waiting: number;
+    }
+    let seen: Seen[] = [];
+    while (seen.length === 0)
+      seen = (JSON.parse(await printed('subscriptions', '--json')) as Seen[]).filter((one) => !one.catchingUp);
+    expect(seen).toMatchObject([
+      {
+        topic: 'project',
+        topicId: studio.projectId,
+        name: 'Ada Administrator',
+        process: expect.stringMatching(/:\d+$/) as unknown,
+        waiting: 0,
+      },
+    ]);
+    expect(await printed('subscriptions')).toMatch(/Ada Administrator +project /);
+  } finally {
+    await feed.close();
+  }
+  while ((await printed('subscriptions')) !== 'Nobody follows changes.\n');
+});
+
+it('a reaction that cannot do its work parks the event; it is shown as stuck, tried again, and left out by decision', async () => {
+  expect(await printed('reactions', 'parked')).toBe('No reaction has parked an event.\n');
+  const at = async () =>
+    JSON.parse(await printed('reactions', '--json')) as { name: string; parked: number; stuck: object | null }[];
+  // As no command of ours would write it: the queue refuses its data.
+  await writeByHand(`versionStack-${randomUUID()}`, 'VersionUploaded', { versionId: 'no version at all' });
+  for (
+    const until = Date.now() + 60_000;
+    !(await at()).some(({ name, parked }) => name === 'transcode-uploads' && parked > 0);
+  )
+    if (Date.now() > until) throw new Error('nothing was parked');
+  const parked = JSON.parse(await printed('reactions', 'parked', '--json')) as { reaction: string; position: string }[];
+  expect(parked.map(({ reaction }) => reaction)).toContain('transcode-uploads');
+  expect((await at()).find(({ name }) => name === 'transcode-uploads')).toMatchObject({
+    stuck: { eventType: 'VersionUploaded', error: expect.any(String) as unknown },
+  });
+  expect(await printed('reactions')).toMatch(/^transcode-uploads +\d+ +\d+.* VersionUploaded at \d+: /m);
+  const [{ reaction, position }] = parked as [(typeof parked)[number]];
+  await printed('reactions', 'retry', reaction, position);
+  await expect(printed('reactions', 'retry', reaction, '1')).rejects.toMatchObject({ code: 'NOT_PARKED' });
+  await expect(printed('reactions', 'skip', reaction, position)).rejects.toThrow('--reason');
+  for (const one of parked) await printed('reactions', 'skip', one.reaction, one.position, '--reason', 'by hand');
+  expect((await at()).every((one) => one.parked === 0 && one.stuck === null)).toBe(true);
+  for (const { projection, position: where } of JSON.parse(await printed('parked', '--json')) as {
+    projection: string;
+    position: string;
+  }[])
+    await printed('parked', 'skip', projection, where, '--reason', 'by hand').catch(() => undefined);
+});
+
+it('an event parked in a projection that guards access raises an alarm', async () => {
+  await writeByHand(`user-${randomUUID()}`, 'UserRoleChanged', { userId: 'nobody' });
+  const operations = async () =>
+    (await studio.admin.graphql<{ operations: { parkedAccess: number } }>('{ operations { parkedAccess } }'))
+      .operations;
+  for (const until = Date.now() + 60_000; (await operations()).parkedAccess === 0;)
+    if (Date.now() > until) throw new Error('nothing was parked');
+  expect(await printed('status')).toContain('ALARM');
+  for (const until = Date.now() + 30_000; !stack.log('api').includes('ALARM');)
+    if (Date.now() > until) throw new Error('no alarm was logged');
+    else await new Promise((resolve) => setTimeout(resolve, 200));
+  const line = stack
+    .log('api')
+    .split('\n')
+    .find((text) => text.includes('ALARM'))!;
+  expect(JSON.parse(line)).toMatchObject({ level: 'error' });
+  const text = async (path: string) => (await fetch(new URL(path, stack.apiUrl))).text();
+  expect(await text('/metrics')).toMatch(/^picturelock_access_events_parked\{.*\} [1-9]/m);
+  expect(await text('/health/ready')).toContain('may be stale');
+  for (const { projection, position } of JSON.parse(await printed('parked', 'identity', '--json')) as {
+    projection: string;
+    position: string;
+  }[])
+    await printed('parked', 'skip', projection, position, '--reason', 'by hand');
+  while ((await operations()).parkedAccess > 0);
+});
+
+it('snapshots are counted and dropped', async () => {
+  expect(await printed('snapshots')).toMatch(/^\d+ snapshots of /);
+  await expect(printed('snapshots', 'drop')).rejects.toThrow('--all');
+  expect(await printed('snapshots', 'drop', '--all')).toMatch(/^\d+ snapshots dropped/);
+  await expect(printed('snapshots', 'drop', 'version-none')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+it('moments are built, listed and dropped', async () => {
+  const { head } = await settled();
+  const { organisation } = await studio.admin.graphql<{ organisation: { id: string } }>('{ organisation { id } }');
+  const built = JSON.parse(await printed('as-of', 'build', organisation.id, new Date().toISOString(), '--json')) as {
+    id: string;
+    state: string;
+  };
+  expect(built.state).toBe('READY');
+  expect(JSON.parse(await printed('as-of', '--json'))).toMatchObject([{ id: built.id, state: 'READY' }]);
+  expect(await printed('as-of')).toContain(built.id);
+  await printed('as-of', 'drop', built.id);
+  expect(await printed('as-of')).toBe('No moment is built.\n');
+  const build = (...args: string[]) => printed('as-of', 'build', ...args);
+  await expect(printed('as-of', 'drop', built.id)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await expect(build('nobody', head)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await expect(build(organisation.id, 'yesterday')).rejects.toMatchObject({ code: 'INVALID_AS_OF' });
+  await expect(build(organisation.id, String(BigInt(head) + 1_000_000n))).rejects.toMatchObject({
+    code: 'AS_OF_IN_FUTURE',
+  });
+});
+
+it('a person is erased from the command line', async () => {
+  const { viewer } = await studio.client.graphql<{ viewer: { id: string } }>('{ viewer { id } }');
+  await expect(printed('erase', viewer.id)).rejects.toThrow('--yes');
+  await expect(printed('erase', randomUUID(), '--yes')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  expect(await printed('erase', viewer.id, '--yes')).toContain('forgotten');
+  const { users } = await studio.admin.graphql<{ users: { edges: { node: { id: string; name: string } }[] } }>(
+    '{ users(first: 50) { edges { node { id name } } } }',
+  );
+  expect(users.edges.map(({ node }) => node)).toContainEqual({ id: viewer.id, name: 'Erased person' });
 });

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { jest } from '@jest/globals';
 import { verifyReadModels } from '#apps/projector/index.js';
+import { backup, restore } from '#apps/studio/backup.js';
 import { openEventLog, startWithErasures, type EventLog } from '#libs/events/log/index.js';
+import { verifyLines } from '#libs/ledger/index.js';
 import { makeClip } from '#libs/media/testmedia.js';
 import { createPool, ensureDatabase } from '#libs/postgres/index.js';
-import { loadConfig } from '#libs/runtime/index.js';
+import { ERASURE_LIST, loadConfig, loadSettings, operatorToken, readErasureList } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { startStack, temporaryHome, type TestStack } from '../support/stack.js';
 import {
@@ -34,7 +36,13 @@ const work = mkdtempSync(join(tmpdir(), 'picturelock-trust-'));
 const clip = join(work, 'clip.mov');
 const home = temporaryHome();
 /** Addresses are those that a proxy on this machine tells. */
-const env = { TRUST_PROXY: '1', AS_OF_BUILDS: '2', AS_OF_TTL_SECONDS: '20' };
+const erasureFolder = join(work, 'erasures');
+const env = {
+  TRUST_PROXY: '1',
+  AS_OF_BUILDS: '2',
+  AS_OF_TTL_SECONDS: '20',
+  ERASURE_LIST_FOLDER: erasureFolder,
+};
 let stack: TestStack;
 let log: EventLog;
 let admin: Person;
@@ -486,6 +494,9 @@ describe('a person who is forgotten', () => {
   }
   let zebedee: Visitor;
   let keyBackup: string;
+  /** Of the whole home before the erasure, and its keys. */
+  const backupFolder = join(work, 'backup');
+  const keysFolder = join(work, 'keys');
 
   /** Files of the home that hold any of the needles, with which. */
   function traces(folder: string): string[] {
@@ -499,6 +510,23 @@ describe('a person who is forgotten', () => {
         );
       });
   }
+  /** What leaves the house of the whole log: as a feed, and as the bundle of the ledger. Webhooks carry checkpoints only. */
+  const outgoing = async (who: Person): Promise<string[]> => {
+    const operator = { authorization: `Bearer ${operatorToken(config().keys.master)}` };
+    const paths = { '/events/export?after=0': who.headers, '/ledger/export': operator };
+    return Promise.all(
+      Object.entries(paths).map(async ([path, headers]) => {
+        const answer = await fetch(new URL(path, stack.apiUrl), { headers });
+        expect([path, answer.status]).toEqual([path, 200]);
+        return answer.text();
+      }),
+    );
+  };
+  const forgottenByWorkers = () =>
+    eventually(
+      () => Promise.resolve(stack.log('workers')),
+      (text) => text.includes('a person was forgotten'),
+    );
   const restart = async (): Promise<void> => {
     await log.close();
     await stack.stop({ keepHome: true });
@@ -520,6 +548,13 @@ describe('a person who is forgotten', () => {
     const secrets = await openSecrets({ databaseUrl: config().databases.secrets, masterKey: config().keys.master });
     keyBackup = await secrets.keys.exportKeys();
     await secrets.close();
+    await backup({
+      settings: loadSettings({ PICTURELOCK_HOME: home }),
+      folder: backupFolder,
+      blobs: false,
+      keys: keysFolder,
+      verify: false,
+    });
   });
 
   it('is seen everywhere before', async () => {
@@ -566,17 +601,16 @@ describe('a person who is forgotten', () => {
     const events = [...(await domainEvents(log)), ...(await auditEvents(log))];
     const registered = events.find(({ type, stream }) => type === 'UserRegistered' && stream === `user-${zebedee.id}`)!;
     expect(registered.data).toMatchObject({ name: '[redacted]', email: '[redacted]' });
+    const left = (await outgoing(admin)).join('\n');
     for (const needle of NEEDLES) {
       expect(file).not.toContain(needle);
+      expect(left).not.toContain(needle);
       expect(JSON.stringify(events.map(({ data, metadata }) => [data, metadata]))).not.toContain(needle);
     }
   });
 
   it('leaves no trace in any file: databases with their write-ahead log, jobs, logs, uploads', async () => {
-    await eventually(
-      () => Promise.resolve(stack.log('workers')),
-      (text) => text.includes('a person was forgotten'),
-    );
+    await forgottenByWorkers();
     await restart();
     expect(traces(home)).toEqual([]);
     stack = await startStack({ home, env });
@@ -619,5 +653,45 @@ describe('a person who is forgotten', () => {
     } finally {
       await secrets.close();
     }
+  });
+
+  it('stays forgotten in a home that is restored from a backup of before, by the list of erasures', async () => {
+    const list = join(erasureFolder, ERASURE_LIST);
+    expect(readErasureList(list, config().keys.master).map(({ person }) => person)).toEqual([zebedee.id]);
+    for (const needle of NEEDLES) expect(readFileSync(list, 'utf8')).not.toContain(needle);
+    // The keys of the backup know of nobody: that is what the list is for.
+    expect(readErasureList(join(keysFolder, ERASURE_LIST), config().keys.master)).toEqual([]);
+
+    const restored = join(work, 'restored');
+    mkdirSync(restored, { mode: 0o711 });
+    await restore({ folder: backupFolder, home: restored, keys: keysFolder, erasures: list });
+    expect(traces(restored).join('\n')).toContain(NAME);
+    await restart();
+    stack = await startStack({ home: restored, env: { TRUST_PROXY: '1' } });
+    try {
+      log = await openLog(stack);
+      const again = await new Person(stack.apiUrl).login(admin.email, admin.password);
+      const { users } = await again.read<{ users: { edges: { node: { id: string; name: string; email: string } }[] } }>(
+        '{ users(first: 100) { edges { node { id name email } } } }',
+      );
+      expect(users.edges.map(({ node }) => node)).toContainEqual({
+        id: zebedee.id,
+        name: 'Erased person',
+        email: '[redacted]',
+      });
+      expect((await new Visitor(stack.apiUrl).refused('login', { email: EMAIL, password: PASSWORD }))[0]!.code).toBe(
+        'INVALID_CREDENTIALS',
+      );
+      const file = await (await fetch(new URL('/audit', stack.apiUrl), { headers: again.headers })).text();
+      const left = await outgoing(again);
+      for (const needle of NEEDLES) expect([file, ...left].join('\n')).not.toContain(needle);
+      expect(await verifyReadModels({ log, url: config().databases.read })).toEqual({ equal: true, different: [] });
+      const report = await verifyLines(left[1]!.split('\n'), { key: undefined, witnesses: [], checkpoints: [] });
+      expect(report).toMatchObject({ ok: true, findings: [] });
+      await forgottenByWorkers();
+    } finally {
+      await restart();
+    }
+    expect(traces(restored)).toEqual([]);
   });
 });
