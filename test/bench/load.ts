@@ -27,6 +27,18 @@ export type Order = { readonly apiUrl: string; readonly query: string; readonly 
       readonly pauseMs?: number;
     }
   | { readonly kind: 'live'; readonly stackId: string; readonly subscription: string; readonly messages: number }
+  | {
+      readonly kind: 'subscribers';
+      /** The client of the same index draws on it; followers are spread over them evenly. */
+      readonly stackIds: readonly string[];
+      readonly subscription: string;
+      readonly subscribers: number;
+      /** Sign-ins that the subscribers take turns with. */
+      readonly tokens: readonly string[];
+      /** Mutations in a second; 0 for as many as are answered. */
+      readonly rate: number;
+      readonly seconds: number;
+    }
 );
 
 export interface Delivery {
@@ -278,11 +290,111 @@ async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> 
   };
 }
 
+/** Sockets of the last order with the same subscribers: opening a thousand of them is not what is measured. */
+let sockets: { key: string; close(): Promise<void>; onText: (text: string) => void; errors: string[] } | undefined;
+
+async function openSockets(order: Extract<Order, { kind: 'subscribers' }>): Promise<NonNullable<typeof sockets>> {
+  const key = JSON.stringify([order.subscription, order.subscribers, order.stackIds, order.tokens]);
+  if (sockets?.key === key) return sockets;
+  await sockets?.close();
+  const { host } = new URL(order.apiUrl);
+  const clients: ReturnType<typeof createClient>[] = [];
+  const opened: NonNullable<typeof sockets> = {
+    key,
+    errors: [],
+    onText: () => undefined,
+    close: async () => void (await Promise.all(clients.map((client) => client.dispose()))),
+  };
+  for (let i = 0; i < order.subscribers; i++) {
+    const client = createClient({
+      url: `ws://${host}/graphql`,
+      webSocketImpl: WebSocket,
+      connectionParams: { token: order.tokens[i % order.tokens.length] },
+      retryAttempts: 0,
+      lazy: false,
+    });
+    clients.push(client);
+    client.subscribe<{ stackChanged: { comment: { text: string } | null } }>(
+      { query: order.subscription, variables: { stackId: order.stackIds[i % order.stackIds.length] } },
+      {
+        next: ({ data, errors: refused }) => {
+          if (refused) opened.errors.push(JSON.stringify(refused));
+          const text = data?.stackChanged.comment?.text;
+          if (text !== undefined) opened.onText(text);
+        },
+        error: (error) => opened.errors.push(error instanceof Error ? error.message : JSON.stringify(error)),
+        complete: () => undefined,
+      },
+    );
+    // Fifty at a time: the api is not to be measured while it still welcomes.
+    if (i % 50 === 49) await sleep(500);
+  }
+  await sleep(2000);
+  return (sockets = opened);
+}
+
+/** Serial number of an order, so that late messages of one are not taken for the next one's. */
+let orders = 0;
+
+async function subscribers(order: Extract<Order, { kind: 'subscribers' }>): Promise<Delivery> {
+  const url = new URL(order.apiUrl);
+  const opened = await openSockets(order);
+  const serial = ++orders;
+  const errors = opened.errors;
+  const answered: number[] = [];
+  const received: number[] = [];
+  const sentAt = new Map<string, number>();
+  let lastAt = performance.now();
+  opened.onText = (text) => {
+    const sent = sentAt.get(text);
+    if (sent === undefined) return;
+    lastAt = performance.now();
+    received.push(lastAt - sent);
+  };
+  const agent = new Agent({ keepAlive: true, maxSockets: 20, noDelay: true });
+  const begun = performance.now();
+  const until = begun + order.seconds * 1000;
+  let sent = 0;
+  const one = async (): Promise<void> => {
+    const n = sent++;
+    const { token, versionId } = order.clients[n % order.clients.length]!;
+    const text = `order ${serial}, note ${n}`;
+    const body = JSON.stringify({ query: order.query, variables: { input: { versionId, text } } });
+    const at = performance.now();
+    sentAt.set(text, at);
+    const error = await post(agent, url, token, body);
+    if (error) errors.push(error);
+    else answered.push(performance.now() - at);
+  };
+  if (order.rate > 0) {
+    const under: Promise<void>[] = [];
+    // By the clock, whatever the answers take: a slow server must not slow its load down.
+    for (let n = 0; begun + (n * 1000) / order.rate < until && errors.length === 0; n++) {
+      await sleep(Math.max(0, begun + (n * 1000) / order.rate - performance.now()));
+      under.push(one());
+    }
+    await Promise.all(under);
+  } else
+    await Promise.all(
+      Array.from({ length: 10 }, async () => {
+        while (performance.now() < until && errors.length < 5) await one();
+      }),
+    );
+  const each = order.subscribers / order.stackIds.length;
+  const expected = answered.length * each;
+  for (const end = performance.now() + 60_000; received.length < expected && performance.now() < end;) await sleep(20);
+  if (received.length !== expected) errors.push(`${received.length} messages came instead of ${expected}`);
+  agent.destroy();
+  return { answered, received, seconds: (lastAt - begun) / 1000, errors };
+}
+
 if (process.argv[2] === '--generate' && process.send) {
   process.on('SIGINT', () => undefined);
   process.on('disconnect', () => process.exit(0));
   process.on('message', (order: Order) => {
-    void (order.kind === 'annotate' ? annotate(order) : live(order)).then((delivery) => process.send!(delivery));
+    const generate =
+      order.kind === 'annotate' ? annotate(order) : order.kind === 'live' ? live(order) : subscribers(order);
+    void generate.then((delivery) => process.send!(delivery));
   });
   process.send('ready');
 }

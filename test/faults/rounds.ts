@@ -356,7 +356,8 @@ async function revive(stack: TestStack, name: ServiceName): Promise<void> {
   }
 }
 
-function compare(stackId: string, messages: readonly string[], should: readonly string[]): string[] {
+/** What a subscriber has got against what it should have, in words. */
+export function compare(stackId: string, messages: readonly string[], should: readonly string[]): string[] {
   const at = should.findIndex((message, i) => message !== messages[i]);
   if (at < 0 && messages.length === should.length) return [];
   const i = at < 0 ? should.length : at;

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createClient } from 'graphql-ws';
+import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 
 const SUBSCRIPTION = `subscription ($stackId: ID!, $after: Position) {
@@ -15,6 +15,7 @@ export class Subscriber {
   readonly errors: string[] = [];
   #ended = false;
   #end: (() => void) | undefined;
+  #client: Client | undefined;
   readonly #running: Promise<void>;
 
   constructor(
@@ -23,8 +24,16 @@ export class Subscriber {
     readonly stackId: string,
     /** Position after which it begins. */
     readonly after: bigint,
+    /** Before it comes back, milliseconds. */
+    private readonly pauseMs = 100,
   ) {
     this.#running = this.#run();
+  }
+
+  /** Loses the connection, silently or with a farewell; it comes back by itself. */
+  drop(silently: boolean): void {
+    if (silently) this.#client?.terminate();
+    else void this.#client?.dispose();
   }
 
   async stop(): Promise<void> {
@@ -44,6 +53,7 @@ export class Subscriber {
         // A socket whose other end was killed may look open for long.
         keepAlive: 2_000,
       });
+      this.#client = client;
       await new Promise<void>((resolve) => {
         this.#end = resolve;
         client.subscribe<{ stackChanged: { position: string; eventType: string } }>(
@@ -66,7 +76,7 @@ export class Subscriber {
       await client.dispose();
       if (this.#ended) return;
       this.reconnects++;
-      await sleep(100);
+      await sleep(this.pauseMs);
     }
   }
 }

@@ -54,6 +54,9 @@ export function when(iso: string, now: Date): string {
   return then.getFullYear() === now.getFullYear() ? `${day}, ${time}` : `${day} ${then.getFullYear()}`;
 }
 
+/** `14:03:20`, for moments that are yet to come. */
+export const clock = (iso: string): string => new Date(iso).toLocaleTimeString('en-GB');
+
 /** `18.4 MB`; sizes are decimal strings. */
 export function bytes(size: string | number): string {
   const value = Number(size);

@@ -17,9 +17,10 @@ import { WarningIcon } from '../../ui/icons.jsx';
 import { Blank, Button, Loading, ProgressBar } from '../../ui/parts.jsx';
 import { bytes, when } from '../../ui/words.js';
 import { useAct } from './acts.js';
-import { ParkedSection } from './parked.jsx';
+import { ParkedReactionsSection, ParkedSection } from './parked.jsx';
 import { Plot } from './plot.jsx';
 import { appended, behind, type Sample } from './samples.js';
+import { UpkeepSections } from './upkeep.jsx';
 
 const RATE = 'Events per second';
 const REBUILT = { DONE: 'rebuilt', CANCELLED: 'cancelled', FAILED: 'failed' } as const;
@@ -81,6 +82,14 @@ export function AdminScreen() {
         </dl>
       </header>
 
+      {now.parkedAccess > 0 && (
+        <p className="admin-alarm" role="alert">
+          <WarningIcon />
+          {now.parkedAccess} parked {now.parkedAccess === 1 ? 'event guards' : 'events guard'} access: somebody may see
+          what they no longer should.
+        </p>
+      )}
+
       <div className="admin-plots">
         <Plot
           title={RATE}
@@ -140,20 +149,24 @@ export function AdminScreen() {
               <th className="number">Position</th>
               <th>Last moved</th>
               <LagHeads />
+              <th className="number">Parked</th>
             </tr>
           </thead>
           <tbody>
-            {now.reactions.map(({ name, position, movedAt, lag }) => (
+            {now.reactions.map(({ name, position, movedAt, lag, parked }) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
                 <td className="number">{position}</td>
                 <td>{when(movedAt, new Date(moment))}</td>
                 <LagCells lag={lag} />
+                <td className={`number ${parked > 0 ? 'grid-bad' : ''}`}>{parked}</td>
               </tr>
             ))}
           </tbody>
         </table>
       </section>
+
+      <ParkedReactionsSection count={now.reactions.reduce((sum, { parked }) => sum + parked, 0)} />
 
       <section aria-label="Queues">
         <h2>Queues</h2>
@@ -198,6 +211,8 @@ export function AdminScreen() {
           )}
         </ul>
       </section>
+
+      <UpkeepSections />
 
       <LogSection />
     </div>
