@@ -21,18 +21,24 @@ const encode = (value: unknown): unknown => {
   return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, encode(part)]));
 };
 
+/** In place: what was parsed for this is nobody else's, and building all of it again would be most of the work. */
 const decode = (value: unknown): unknown => {
-  if (Array.isArray(value)) return value.map(decode);
   if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) if (typeof value[i] === 'object') value[i] = decode(value[i]);
+    return value;
+  }
   if (TAG in value) {
-    const { [TAG]: kind, of } = value as { [TAG]: unknown; of: readonly unknown[] };
-    const parts = of.map(decode);
+    const { [TAG]: kind, of } = value as { [TAG]: unknown; of: unknown[] };
+    const parts = decode(of) as unknown[];
     if (kind === 'persistentMap') return new PersistentMap(parts as [unknown, unknown][]);
     if (kind === 'map') return new Map(parts as [unknown, unknown][]);
     if (kind === 'set') return new Set(parts);
     throw new TypeError(`A snapshot of another build: ${String(kind)}`);
   }
-  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, decode(part)]));
+  const parts = value as Record<string, unknown>;
+  for (const key in parts) if (typeof parts[key] === 'object') parts[key] = decode(parts[key]);
+  return value;
 };
 
 /**

@@ -48,7 +48,7 @@ describe('npm run bench', () => {
     );
     expect(failure).toMatchObject({ code: 2, stdout: '' });
     expect(failure.stderr).toMatch(
-      /There is no bench nothing[^]*Benches: annotate, append, considerate, eventstore, extract, live, rebuild, serve, subscribers, transcode/,
+      /There is no bench nothing[^]*Benches: annotate, append, considerate, eventstore, extract, live, rebuild, serve, snapshots, subscribers, transcode/,
     );
   });
 });

@@ -291,7 +291,8 @@ async function live(order: Extract<Order, { kind: 'live' }>): Promise<Delivery> 
 }
 
 /** Sockets of the last order with the same subscribers: opening a thousand of them is not what is measured. */
-let sockets: { key: string; close(): Promise<void>; onText: (text: string) => void; errors: string[] } | undefined;
+let sockets:
+  { key: string; close(): Promise<void>; onText: (text: string, socket: number) => void; errors: string[] } | undefined;
 
 async function openSockets(order: Extract<Order, { kind: 'subscribers' }>): Promise<NonNullable<typeof sockets>> {
   const key = JSON.stringify([order.subscription, order.subscribers, order.stackIds, order.tokens]);
@@ -320,7 +321,7 @@ async function openSockets(order: Extract<Order, { kind: 'subscribers' }>): Prom
         next: ({ data, errors: refused }) => {
           if (refused) opened.errors.push(JSON.stringify(refused));
           const text = data?.stackChanged.comment?.text;
-          if (text !== undefined) opened.onText(text);
+          if (text !== undefined) opened.onText(text, i);
         },
         error: (error) => opened.errors.push(error instanceof Error ? error.message : JSON.stringify(error)),
         complete: () => undefined,
@@ -329,8 +330,25 @@ async function openSockets(order: Extract<Order, { kind: 'subscribers' }>): Prom
     // Fifty at a time: the api is not to be measured while it still welcomes.
     if (i % 50 === 49) await sleep(500);
   }
-  await sleep(2000);
+  await greet(order, opened);
   return (sockets = opened);
+}
+
+/** Until everybody has heard something: nothing says when a subscription has begun. */
+async function greet(order: Extract<Order, { kind: 'subscribers' }>, to: NonNullable<typeof sockets>): Promise<void> {
+  const heard = new Set<number>();
+  to.onText = (_text, socket) => heard.add(socket);
+  const agent = new Agent({ keepAlive: true });
+  for (const end = performance.now() + 60_000; heard.size < order.subscribers && to.errors.length === 0;) {
+    if (performance.now() > end) to.errors.push(`only ${heard.size} subscribers heard anything`);
+    for (const { token, versionId } of order.clients) {
+      const body = JSON.stringify({ query: order.query, variables: { input: { versionId, text: 'Are you there?' } } });
+      const error = await post(agent, new URL(order.apiUrl), token, body);
+      if (error) to.errors.push(error);
+    }
+    await sleep(1000);
+  }
+  agent.destroy();
 }
 
 /** Serial number of an order, so that late messages of one are not taken for the next one's. */
