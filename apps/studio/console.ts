@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { operatorToken, readSecrets, type Settings } from '#libs/runtime/index.js';
 import { ApiClient } from './api-client.js';
-import { control, CONTROL_USAGE } from './control.js';
+import { control, CONTROL_USAGE, isControlVerb } from './control.js';
 import { runningLauncher } from './home.js';
 import type { Screen } from './progress.js';
 import { bytes, duration, table } from './tables.js';
@@ -152,7 +152,7 @@ interface LogAnswer {
 }
 
 export const isConsoleVerb = (command: string): boolean =>
-  Object.hasOwn(VERBS, command) || command === 'parked' || command === 'rebuild' || isUpkeepVerb(command);
+  Object.hasOwn(VERBS, command) || isControlVerb(command) || isUpkeepVerb(command);
 
 /** For the usage text: a line for each verb. */
 export const CONSOLE_USAGE = [
@@ -182,8 +182,7 @@ export async function consoleVerb(command: string, args: string[], settings: Set
   });
   const api = new ApiClient(values.url ?? runningApi(settings), io.signal, operatorOf(settings));
   const json = values.json ?? false;
-  if (command === 'parked' || command === 'rebuild')
-    return control(command, { api, io, args: positionals, json, options: values });
+  if (isControlVerb(command)) return control(command, { api, io, args: positionals, json, options: values });
   if (isUpkeepVerb(command)) return upkeep(command, { api, io, args: positionals, json, options: values });
   const verb = VERBS[command]!;
   const call: Call = { api, json, watch: values.watch ?? false };

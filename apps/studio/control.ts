@@ -25,7 +25,10 @@ export const CONTROL_USAGE = `  parked [projection]   events that a projection c
   rebuild [projection…] fill read models anew beside those that are read, then swap   [--throttle events/s] [--detach]
   rebuild list          rebuilds of late, newest first
   rebuild cancel <projection>                          give it up; what is read stays
-  rebuild throttle <projection> <events/s | off>       slower or faster from now on`;
+  rebuild throttle <projection> <events/s | off>       slower or faster from now on
+  verify [projection…]  compare the rows that are read, one by one, with those of a clean rebuild   [--throttle] [--detach]
+  verify list           verifications of late, newest first
+  verify cancel <projection>                           give it up`;
 
 const REBUILD = `id projection version state position head events eventsPerSecond secondsLeft throttle error`;
 export const ERRORS = 'errors { ... on RefusalInfo { code message } }';
@@ -58,8 +61,13 @@ interface Parked {
   readonly parkedAt: string;
 }
 
+const CONTROL = ['parked', 'rebuild', 'verify'] as const;
+export type ControlVerb = (typeof CONTROL)[number];
+export const isControlVerb = (verb: string): verb is ControlVerb => CONTROL.some((one) => one === verb);
+
 /** @throws Error when the words make no sense, or the api refuses */
-export async function control(verb: 'parked' | 'rebuild', call: Control): Promise<number> {
+export async function control(verb: ControlVerb, call: Control): Promise<number> {
+  if (verb === 'verify') return verify(call);
   return verb === 'parked' ? parked(call) : rebuild(call);
 }
 
@@ -149,11 +157,80 @@ async function rebuild(call: Control): Promise<number> {
   );
   const begun = rebuildProjections.rebuilds;
   if (options.detach) return write(call, begun, `Rebuilding ${begun.map((one) => one.projection).join(', ')}.`);
-  return follow(
-    call,
-    begun.map(({ id }) => id),
-  );
+  const ours = new Set(begun.map(({ id }) => id));
+  const ask = async () => (await api.graphql<{ rebuilds: Rebuild[] }>(`{ rebuilds { ${REBUILD} } }`)).rebuilds;
+  const ended = await follow(call, 'rebuild', async () => (await ask()).filter(({ id }) => ours.has(id)));
+  if (!ended) return 130;
+  write(call, ended, showRebuilds(ended));
+  return ended.every(({ state }) => state === 'DONE') ? 0 : 1;
 }
+
+interface Verification extends Rebuild {
+  readonly equal: boolean | null;
+  readonly differences:
+    readonly { table: string; missing: number; extra: number; changed: number; examples: readonly string[] }[] | null;
+}
+const VERIFICATION = `${REBUILD} equal differences { table missing extra changed examples }`;
+
+/** Exit code 1 when rows differ, or it could not be told. */
+async function verify(call: Control): Promise<number> {
+  const { api, args, options } = call;
+  const [verb, projection] = args;
+  const ask = async () =>
+    (await api.graphql<{ verifications: Verification[] }>(`{ verifications { ${VERIFICATION} } }`)).verifications;
+  if (verb === 'list') {
+    const all = await ask();
+    return write(call, all, all.length === 0 ? 'Nothing was verified yet.' : showVerifications(all));
+  }
+  if (verb === 'cancel') {
+    if (!projection) throw usage('verify cancel <projection>');
+    const { cancelVerification } = await api.graphql<{ cancelVerification: { verifications: Verification[] } }>(
+      `mutation ($input: ProjectionRefInput!) {
+         cancelVerification(input: $input) { verifications { ${VERIFICATION} } ${ERRORS} } }`,
+      { input: { projection } },
+    );
+    return write(call, cancelVerification.verifications, showVerifications(cancelVerification.verifications));
+  }
+  const { verifyProjections } = await api.graphql<{ verifyProjections: { verifications: Verification[] } }>(
+    `mutation ($input: RebuildProjectionsInput!) {
+       verifyProjections(input: $input) { verifications { ${VERIFICATION} } ${ERRORS} } }`,
+    {
+      input: {
+        projections: args.length > 0 ? args : null,
+        throttle: options.throttle === undefined ? null : throttleOf(options.throttle),
+      },
+    },
+  );
+  const begun = verifyProjections.verifications;
+  if (options.detach) return write(call, begun, `Verifying ${begun.map((one) => one.projection).join(', ')}.`);
+  const ours = new Set(begun.map(({ id }) => id));
+  const ended = await follow(call, 'verify', async () => (await ask()).filter(({ id }) => ours.has(id)));
+  if (!ended) return 130;
+  write(call, ended, showVerifications(ended));
+  return ended.every(({ equal }) => equal) ? 0 : 1;
+}
+
+const showVerifications = (all: readonly Verification[]): string =>
+  [
+    table(
+      ['projection', 'version', 'state', 'position', 'events', 'rows', 'error'],
+      all.map((one) => [
+        one.projection,
+        one.version,
+        one.state,
+        one.position,
+        one.events,
+        one.equal === null ? null : one.equal ? 'as they should be' : 'DIFFER',
+        one.error?.split('\n')[0],
+      ]),
+    ),
+    ...all.flatMap(({ differences }) =>
+      (differences ?? []).map(
+        ({ table: name, missing, extra, changed, examples }) =>
+          `✗ ${name}: ${missing} missing, ${extra} too many, ${changed} changed, for instance ${examples.slice(0, 3).join(', ')}`,
+      ),
+    ),
+  ].join('\n');
 
 function throttleOf(text: string): number | null {
   if (text === 'off') return null;
@@ -179,20 +256,22 @@ const showRebuilds = (rebuilds: readonly Rebuild[]): string =>
     ]),
   );
 
-/** Shows how far they are until all have ended. Going away leaves them to it. Exit code 1 when one was not done. */
-async function follow(call: Control, ids: readonly string[]): Promise<number> {
+/** Shows how far they are until all have ended. Undefined for who goes away, which leaves them to it. */
+async function follow<T extends Rebuild>(
+  call: Control,
+  verb: 'rebuild' | 'verify',
+  ask: () => Promise<readonly T[]>,
+): Promise<readonly T[] | undefined> {
   const progress = new Progress(call.io.screen, call.json);
-  progress.step('rebuilding');
+  progress.step(verb === 'rebuild' ? 'rebuilding' : 'verifying');
   for (;;) {
-    const { rebuilds } = await call.api.graphql<{ rebuilds: Rebuild[] }>(`{ rebuilds { ${REBUILD} } }`);
-    const ours = rebuilds.filter(({ id }) => ids.includes(id));
+    const ours = await ask();
     const open = ours.filter(({ state }) => state === 'REQUESTED' || state === 'RUNNING');
     if (open.length === 0) {
       progress.done();
-      write(call, ours, showRebuilds(ours));
-      return ours.every(({ state }) => state === 'DONE') ? 0 : 1;
+      return ours;
     }
-    const share = (one: Rebuild): number =>
+    const share = (one: T): number =>
       open.includes(one) ? Number(one.position ?? 0) / Math.max(1, Number(one.head ?? 1)) : 1;
     const rate = open.reduce((sum, { eventsPerSecond }) => sum + (eventsPerSecond ?? 0), 0);
     const left = Math.max(...open.map(({ secondsLeft }) => secondsLeft ?? 0));
@@ -204,8 +283,8 @@ async function follow(call: Control, ids: readonly string[]): Promise<number> {
     await sleep(500, undefined, { signal: call.io.signal }).catch(() => undefined);
     if (call.io.signal.aborted) {
       progress.done();
-      call.io.screen.write('It goes on without you: see picturelock rebuild list, or rebuild cancel.\n');
-      return 130;
+      call.io.screen.write(`It goes on without you: see picturelock ${verb} list, or ${verb} cancel.\n`);
+      return undefined;
     }
   }
 }

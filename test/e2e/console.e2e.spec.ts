@@ -3,6 +3,7 @@ import { jest } from '@jest/globals';
 import { jsonEvent, KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { consoleVerb } from '#apps/studio/console.js';
 import { ApiClient } from '#apps/studio/api-client.js';
+import { createPool } from '#libs/postgres/index.js';
 import { loadSettings, operatorToken, loadConfig } from '#libs/runtime/index.js';
 import { type Studio, foundStudio } from '../bench/studio.js';
 import { startStack, type TestStack } from '../support/stack.js';
@@ -43,11 +44,13 @@ const STATUS = `{ operations {
 } }`;
 
 /** What a verb prints. */
-async function printed(command: string, ...args: string[]): Promise<string> {
+const printed = (command: string, ...args: string[]): Promise<string> => printing(0, command, ...args);
+
+async function printing(code: number, command: string, ...args: string[]): Promise<string> {
   let text = '';
   const settings = loadSettings({ ...stack.env, PICTURELOCK_HOME: stack.home });
   const io = { screen: { write: (more: string) => (text += more) }, signal: AbortSignal.timeout(30_000) };
-  expect(await consoleVerb(command, [...args, '--url', stack.apiUrl], settings, io)).toBe(0);
+  expect(await consoleVerb(command, [...args, '--url', stack.apiUrl], settings, io)).toBe(code);
   return text;
 }
 
@@ -220,6 +223,34 @@ it('an event that cannot be projected is parked, shown, and left out by decision
   for (const until = Date.now() + 60_000; (await settled()).parked > 0;)
     if (Date.now() > until) throw new Error('it is still parked');
   expect(await printed('parked')).toContain('written by hand');
+});
+
+it('rows are compared with those of a clean rebuild, and a row that is wrong is named', async () => {
+  await settled();
+  const text = await printed('verify');
+  for (const name of ['identity', 'production', 'review', 'feed', 'audit'])
+    expect(text).toMatch(new RegExp(`^${name} +\\d+ +DONE .*as they should be`, 'm'));
+  const pool = createPool(loadConfig(stack.env).databases.read, { max: 1 });
+  const { rows } = await pool.query<{ id: string }>(
+    `UPDATE review_v1.comment SET text = text || '!' WHERE id = (SELECT min(id::text)::uuid FROM review_v1.comment)
+     RETURNING id`,
+  );
+  try {
+    const wrong = await printing(1, 'verify', 'review', '--json');
+    expect(JSON.parse(wrong)).toMatchObject([
+      {
+        projection: 'review',
+        equal: false,
+        differences: [{ table: 'review.comment', missing: 0, extra: 0, changed: 1, examples: [rows[0]!.id] }],
+      },
+    ]);
+    expect(await printed('verify', 'list')).toContain('✗ review.comment: 0 missing, 0 too many, 1 changed');
+  } finally {
+    await pool.query(`UPDATE review_v1.comment SET text = left(text, -1) WHERE id = $1`, [rows[0]!.id]);
+    await pool.end();
+  }
+  await expect(printed('verify', 'nothing')).rejects.toMatchObject({ code: 'UNKNOWN_PROJECTION' });
+  await expect(printed('verify', 'cancel', 'review')).rejects.toMatchObject({ code: 'NO_VERIFICATION' });
 });
 
 it('lag names each follower of the log, projections and reactions alike', async () => {

@@ -2,12 +2,15 @@ import { Args, Context, Int, Mutation, Query, Resolver } from '@nestjs/graphql';
 import type { Refusal } from '#libs/events/catalogue/index.js';
 import {
   cancelRebuild,
+  cancelVerification,
   countParked,
   listParked,
   listRebuilds,
+  listVerifications,
   type ParkedEvent as Parked,
   type ParkedState,
   requestRebuild,
+  requestVerification,
   retryParked,
   skipParked,
   throttleRebuild,
@@ -17,7 +20,7 @@ import type { RequestContext } from '../platform/context.js';
 import { ParkedStateEnum } from '../platform/enums.js';
 import { ReadStore } from '../platform/read-store.js';
 import { toRefusalObject } from '../platform/refusals.js';
-import { toRebuild } from './operations.js';
+import { toRebuild, toVerification } from './operations.js';
 import { Operators } from './operators.js';
 import {
   ParkedEvent,
@@ -30,6 +33,8 @@ import {
   RebuildsPayload,
   SkipParkedEventInput,
   ThrottleRebuildInput,
+  Verification,
+  VerificationsPayload,
 } from './types.js';
 
 const SHOWN_REBUILDS = 50;
@@ -45,6 +50,15 @@ function fromCursor(cursor: string): { projection: string; position: bigint } {
 
 const errors = (refusal: Refusal | undefined) =>
   refusal ? [toRefusalObject({ ...refusal, path: refusal.path && ['input', ...refusal.path] })] : [];
+
+/** One each: its newest. */
+function newestOf<T extends { projection: string }>(
+  all: readonly T[],
+  projections: readonly string[] | undefined,
+): T[] {
+  const newest = new Map(all.toReversed().map((one) => [one.projection, one]));
+  return [...newest.values()].filter(({ projection }) => projections?.includes(projection) ?? true);
+}
 
 /** What the operator does about projections: rebuild them, and settle what they could not process. */
 @Resolver()
@@ -91,6 +105,40 @@ export class ControlResolver {
   ): Promise<Rebuild[]> {
     await this.operators.require(context);
     return (await listRebuilds(this.store.pool, projection ?? undefined)).slice(0, SHOWN_REBUILDS).map(toRebuild);
+  }
+
+  @Query(() => [Verification], { description: `The operator’s: the newest ${SHOWN_REBUILDS}, newest first.` })
+  async verifications(
+    @Args('projection', { type: () => String, nullable: true }) projection: string | null | undefined,
+    @Context() context: RequestContext,
+  ): Promise<Verification[]> {
+    await this.operators.require(context);
+    const all = await listVerifications(this.store.pool, projection ?? undefined);
+    return all.slice(0, SHOWN_REBUILDS).map(toVerification);
+  }
+
+  @Mutation(() => VerificationsPayload, {
+    description:
+      'The operator’s: fills the tables anew beside those that are read, and compares the two row by row. Changes nothing.',
+  })
+  async verifyProjections(
+    @Args('input') { projections, throttle }: RebuildProjectionsInput,
+    @Context() context: RequestContext,
+  ): Promise<VerificationsPayload> {
+    await this.operators.require(context);
+    const refusal = await requestVerification(this.store.pool, projections ?? undefined, {
+      throttle: throttle ?? null,
+    });
+    return this.#verifications(refusal, projections ?? undefined);
+  }
+
+  @Mutation(() => VerificationsPayload, { description: 'The operator’s.' })
+  async cancelVerification(
+    @Args('input') { projection }: ProjectionRefInput,
+    @Context() context: RequestContext,
+  ): Promise<VerificationsPayload> {
+    await this.operators.require(context);
+    return this.#verifications(await cancelVerification(this.store.pool, projection), [projection]);
   }
 
   @Mutation(() => RebuildsPayload, {
@@ -148,14 +196,15 @@ export class ControlResolver {
 
   async #rebuilds(refusal: Refusal | undefined, projections: readonly string[] | undefined): Promise<RebuildsPayload> {
     const all = refusal ? [] : await listRebuilds(this.store.pool);
-    // One each: its newest.
-    const newest = new Map(all.toReversed().map((rebuild) => [rebuild.projection, rebuild]));
-    return {
-      rebuilds: [...newest.values()]
-        .filter(({ projection }) => projections?.includes(projection) ?? true)
-        .map(toRebuild),
-      errors: errors(refusal),
-    };
+    return { rebuilds: newestOf(all, projections).map(toRebuild), errors: errors(refusal) };
+  }
+
+  async #verifications(
+    refusal: Refusal | undefined,
+    projections: readonly string[] | undefined,
+  ): Promise<VerificationsPayload> {
+    const all = refusal ? [] : await listVerifications(this.store.pool);
+    return { verifications: newestOf(all, projections).map(toVerification), errors: errors(refusal) };
   }
 
   async #parked(refusal: Refusal | undefined, projection: string, position: string): Promise<ParkedEventPayload> {

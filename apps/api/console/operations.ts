@@ -10,6 +10,7 @@ import {
   OrganisationRow,
   READ_MODELS,
   type Rebuild as RebuildRecord,
+  type Verification as VerificationRecord,
   tableOf,
 } from '#libs/read-models/index.js';
 import { parkedNow } from './alarms.js';
@@ -23,6 +24,7 @@ import type {
   QueueStatus,
   ReactionStatus,
   Rebuild,
+  Verification,
 } from './types.js';
 
 /** Events that are counted one by one to say how far something lags. */
@@ -39,6 +41,12 @@ export const toRebuild = (rebuild: RebuildRecord): Rebuild => ({
   ...rebuild,
   position: rebuild.position < 0n ? null : String(rebuild.position),
   head: rebuild.head === null ? null : String(rebuild.head),
+});
+
+export const toVerification = (verification: VerificationRecord): Verification => ({
+  ...toRebuild(verification),
+  equal: verification.equal,
+  differences: verification.differences?.map((one) => ({ ...one, examples: [...one.examples] })) ?? null,
 });
 
 /** What an operator wants to know of the running installation, gathered from the log, the read models and the queues. */

@@ -93,6 +93,21 @@ export class Rebuild {
   @Field(() => Date, { nullable: true }) endedAt: Date | null;
 }
 
+@ObjectType({ description: 'How a table differs from the same one of a clean rebuild, row by row.' })
+export class TableDifference {
+  @Field({ description: '`<read model>.<table>`.' }) table: string;
+  @Field(() => Int, { description: 'Rows of the clean rebuild that are not there.' }) missing: number;
+  @Field(() => Int, { description: 'Rows that a clean rebuild does not have.' }) extra: number;
+  @Field(() => Int) changed: number;
+  @Field(() => [String], { description: 'Primary keys of the first few.' }) examples: string[];
+}
+@ObjectType({ description: 'A clean rebuild that is compared with the rows that are being read, and thrown away.' })
+export class Verification extends Rebuild {
+  @Field(() => Boolean, { nullable: true, description: 'Null until it is done.' }) equal: boolean | null;
+  @Field(() => [TableDifference], { nullable: true, description: 'Tables that differ; null until it is done.' })
+  differences: TableDifference[] | null;
+}
+
 @ObjectType({ description: 'The installation at one moment.' })
 export class Operations {
   @Field(() => Date) at: Date;
@@ -165,6 +180,12 @@ export class SkipParkedEventInput extends ParkedEventRefInput {
 @ObjectType()
 export class RebuildsPayload {
   @Field(() => [Rebuild], { description: 'Of the projections that were named, newest first.' }) rebuilds: Rebuild[];
+  @Field(() => [RefusalUnion], { description: 'Empty when it was accepted.' }) errors: RefusalObject[];
+}
+@ObjectType()
+export class VerificationsPayload {
+  @Field(() => [Verification], { description: 'Of the projections that were named, newest first.' })
+  verifications: Verification[];
   @Field(() => [RefusalUnion], { description: 'Empty when it was accepted.' }) errors: RefusalObject[];
 }
 @ObjectType()
