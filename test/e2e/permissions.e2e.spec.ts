@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import type { EventLog } from '#libs/events/log/index.js';
+import { openJobs } from '#libs/jobs/index.js';
 import { makeClip } from '#libs/media/testmedia.js';
+import { loadConfig } from '#libs/runtime/index.js';
 import { startStack, type TestStack } from '../support/stack.js';
 import {
   domainEvents,
@@ -63,6 +65,8 @@ let reference: string;
 let uploadId: string;
 let session: string;
 let before: bigint;
+/** So that there is a subscriber to see. */
+let followed: Awaited<ReturnType<Person['follow']>> | undefined;
 
 beforeAll(async () => {
   const clips = [makeClip(clip, { frames: 24 }), makeClip(other, { frames: 24, hue: 120 })];
@@ -106,12 +110,20 @@ beforeAll(async () => {
   await referenceTranscoded(admin, v2);
   // So that there is a rebuild to see.
   await admin.does('rebuildProjections', { projections: ['audit'] });
+  await admin.does('verifyProjections', { projections: ['feed'] }, 'verifications { id }');
+  await admin.does('buildAsOf', { organisationId, moment: new Date().toISOString() }, 'moment { id }');
+  followed = await admin.follow('projectChanged', { projectId: made.projectId }, 'position');
+  const jobs = await openJobs({ databaseUrl: loadConfig(stack.env).databases.jobs });
+  const parked = { id: randomUUID(), type: 'VersionUploaded', stream: 'versionStack-none', revision: 0, position: 1n };
+  await jobs.parked.put('none', null, parked, { message: 'no', attempts: 1, retryInSeconds: 3600 });
+  await jobs.close();
   ({ uploadId } = await upload(editor, clip, `${SECRET}.mov`));
   session = (await client.read<{ sessions: { id: string }[] }>('{ sessions { id } }')).sessions[0]!.id;
   before = await log.head();
 });
 
 afterAll(async () => {
+  await followed?.close();
   await log?.close();
   await stack?.stop();
   rmSync(work, { recursive: true, force: true });
@@ -159,6 +171,11 @@ describe('queries', () => {
     logStatistics: [operated(() => 'logStatistics { events types { type } organisations { id } }')],
     parkedEvents: [operated(() => 'parkedEvents { edges { node { error } } }')],
     rebuilds: [operated(() => 'rebuilds { projection }')],
+    verifications: [operated(() => 'verifications { projection differences { examples } }')],
+    parkedReactions: [operated(() => 'parkedReactions { error }')],
+    subscribers: [operated(() => 'subscribers { name topicId }')],
+    streamSnapshots: [operated(() => 'streamSnapshots { snapshots largest { stream } }')],
+    asOfMoments: [operated(() => 'asOfMoments { id organisationId }')],
     operations: [operated(() => 'operations { head projections { name } queues { newestFailures { reason } } }')],
     auditTrail: [
       { ...own(() => 'auditTrail { totalCount edges { node { type changes { new } } } }'), loner: 'FORBIDDEN' },
@@ -291,6 +308,14 @@ describe('mutations', () => {
     retryParkedEvent: operated(() => ({ projection: 'review', position: '1' })),
     skipParkedEvent: operated(() => ({ projection: 'review', position: '1', reason: 'x' })),
     throttleRebuild: operated(() => ({ projection: 'review', throttle: 1 })),
+    verifyProjections: operated(() => ({ projections: ['review'] })),
+    cancelVerification: operated(() => ({ projection: 'review' })),
+    retryReaction: operated(() => ({ reaction: 'none', position: '1' })),
+    skipReaction: operated(() => ({ reaction: 'none', position: '1', reason: 'x' })),
+    dropStreamSnapshots: operated(() => ({ stream: `version-${v2}` })),
+    buildAsOf: operated(() => ({ organisationId, moment: new Date().toISOString() })),
+    dropAsOf: operated(() => ({ id: randomUUID() })),
+    forgetPerson: operated(() => ({ userId: client.id })),
     addAnnotation: onVersion(() => ({ versionId: v2, text: 'x', shape })),
     addComment: onVersion(() => ({ versionId: v2, text: 'x' })),
     addProjectMember: managed(() => ({ projectId: made.projectId, userId: client.id })),
