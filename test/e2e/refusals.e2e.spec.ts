@@ -418,9 +418,12 @@ describe('ids of another organisation', () => {
     referenceId: 'REFERENCE_NOT_FOUND',
     uploadId: 'UPLOAD_NOT_FOUND',
   };
-  const cases = Object.entries(mutations).flatMap(([name, field]) =>
-    idsOf(field.args[0]?.type ?? (field.type as GraphQLInputType)).map((path): [string, string[]] => [name, path]),
-  );
+  const cases = Object.entries(mutations)
+    // Whoever runs the installation does so for every organisation on it.
+    .filter(([, { description }]) => !description?.startsWith('The operator’s'))
+    .flatMap(([name, field]) =>
+      idsOf(field.args[0]?.type ?? (field.type as GraphQLInputType)).map((path): [string, string[]] => [name, path]),
+    );
 
   it('every mutation with an id has a case here', () => {
     expect(cases.length).toBeGreaterThan(45);
