@@ -476,6 +476,14 @@ describe('two windows', () => {
       .getByRole('region', { name: 'Log' })
       .getByRole('row', { name: /^VersionUploaded/ })
       .waitFor();
+    // The client follows the stack this very moment.
+    await operator
+      .getByRole('region', { name: 'Subscriptions' })
+      .getByRole('row', { name: /^Chris .* stack .* live/ })
+      .first()
+      .waitFor();
+    for (const region of ['Reactions', 'Snapshots', 'Moments'])
+      await operator.getByRole('region', { name: region }).waitFor();
     await look(operator, '12-admin');
     await operator.close();
     await editor.goto(new URL('/admin', line.url).href);
