@@ -39,7 +39,6 @@ afterEach(async () => {
 
 const reaction = (more: Partial<Reaction> = {}): Reaction => ({
   name: 'greet',
-  categories: ['user'],
   types: ['UserRegistered', 'UserDeactivated'],
   react: (event) => {
     const { userId } = event.data as { userId: string };

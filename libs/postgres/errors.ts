@@ -45,20 +45,18 @@ export function isDatabaseAway(error: unknown): boolean {
   );
 }
 
-/** What `pg` says, without a code, when a connection ends under a statement or can't be had. */
-const LOST =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
-
 /**
- * Errors that say nothing about what was asked: the server is away, going down, full or out of connections, or the
- * transaction was the loser of a deadlock. They go away by waiting.
+ * Errors that say nothing about what was asked: the server is away, full or out of connections, or the transaction was
+ * the loser of a deadlock. They go away by waiting.
  */
 export function isTransient(error: unknown): boolean {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  if (typeof code !== 'string') return typeof message === 'string' && LOST.test(message);
-  if (/^(08|53|58)/.test(code)) return true;
+  if (isDatabaseAway(error)) return true;
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof code !== 'string')
+    return typeof message === 'string' && message.startsWith('timeout exceeded when trying to connect');
   return (
-    ['57P01', '57P02', '57P03', '57P05', '57014', '40001', '40P01', '55P03', '3D000', '25P03'].includes(code) ||
-    /^E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_)/.test(code)
+    /^(53|58)/.test(code) ||
+    ['57P05', '57014', '40001', '40P01', '55P03', '25P03'].includes(code) ||
+    /^E(TIMEDOUT|HOST|NET|AI_)/.test(code)
   );
 }

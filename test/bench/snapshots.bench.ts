@@ -42,7 +42,7 @@ export default async function snapshots({ quick, signal, report, note }: BenchCo
           snapshotEvery,
           // Refusals are not what is measured.
           audit: () => Promise.resolve(),
-          outcomes: { recall: () => Promise.resolve(undefined), remember: () => Promise.resolve() },
+          outcomes: { claim: () => Promise.resolve(undefined), remember: () => Promise.resolve() },
           ...(withSnapshots ? { snapshots: store } : {}),
         });
         const [began, before] = [performance.now(), process.cpuUsage()];
