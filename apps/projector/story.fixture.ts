@@ -98,7 +98,7 @@ export class MemoryLog implements EventLog {
     yield* this.events.filter(({ position }) => position > (after ?? -1n));
   }
 
-  subscribe({ after, categories, maxBatch = 100, onBatch, onConnection, signal }: SubscribeOptions): LogSubscription {
+  subscribe({ after, categories, types, maxBatch = 100, onBatch, onConnection, signal }: SubscribeOptions): LogSubscription {
     this.subscriptions++;
     const abort = new AbortController();
     signal?.addEventListener('abort', () => abort.abort());
@@ -114,7 +114,11 @@ export class MemoryLog implements EventLog {
           });
           continue;
         }
-        const matching = ahead.filter(({ stream }) => categories?.includes(categoryOf(stream)) !== false);
+        const matching = ahead.filter(
+          ({ stream, type }) =>
+            categories?.includes(categoryOf(stream)) !== false &&
+            (types as readonly string[] | undefined)?.includes(type) !== false,
+        );
         const events = matching.slice(0, maxBatch);
         const whole = matching.length <= maxBatch;
         position = whole ? ahead.at(-1)!.position : events.at(-1)!.position;
