@@ -98,7 +98,15 @@ export class MemoryLog implements EventLog {
     yield* this.events.filter(({ position }) => position > (after ?? -1n));
   }
 
-  subscribe({ after, categories, types, maxBatch = 100, onBatch, onConnection, signal }: SubscribeOptions): LogSubscription {
+  subscribe({
+    after,
+    categories,
+    types,
+    maxBatch = 100,
+    onBatch,
+    onConnection,
+    signal,
+  }: SubscribeOptions): LogSubscription {
     this.subscriptions++;
     const abort = new AbortController();
     signal?.addEventListener('abort', () => abort.abort());
