@@ -103,8 +103,6 @@ const MAX_CONFLICTS = 20;
 export class CommandExecutor {
   readonly #options: Options;
   readonly #streams: LruMap<string, StreamActor>;
-  /** Which stream a command id was used on, to refuse its use on another. */
-  readonly #used = new LruMap<string, { stream: string; hash: string }>(50_000);
 
   constructor(options: ExecutorOptions) {
     this.#options = { maxStreams: 2000, timeoutMs: 15_000, snapshotEvery: 500, ...options };
@@ -118,16 +116,6 @@ export class CommandExecutor {
   ): Promise<Outcome<S>> {
     const stream = `${decider.category}-${id}`;
     const hash = hashCommand(command.type, command.data);
-    const { commandId, organisationId } = command.meta;
-    const key = `${organisationId} ${commandId}`;
-    const used = this.#used.get(key);
-    if (used && (used.stream !== stream || used.hash !== hash)) {
-      const outcome = reused(command);
-      await this.#options.audit(command, stream, hash, outcome.refusal);
-      return outcome;
-    }
-    if (!used) this.#used.set(key, { stream, hash });
-
     const actor = this.#actor(decider, stream);
     return (await actor.submit(command, hash)) as Outcome<S>;
   }
