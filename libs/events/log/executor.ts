@@ -105,7 +105,7 @@ export class CommandExecutor {
   readonly #streams: LruMap<string, StreamActor>;
 
   constructor(options: ExecutorOptions) {
-    this.#options = { maxStreams: 2000, timeoutMs: 15_000, snapshotEvery: 500, ...options };
+    this.#options = { maxStreams: 2000, timeoutMs: 15_000, snapshotEvery: 1000, ...options };
     this.#streams = new LruMap(this.#options.maxStreams, (actor) => !actor.busy);
   }
 
