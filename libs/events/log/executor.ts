@@ -69,7 +69,7 @@ export interface ExecutorOptions {
   readonly timeoutMs?: number;
   /** States of long streams, so that a cold start need not fold them from the first event. Default: none. */
   readonly snapshots?: SnapshotStore;
-  /** A snapshot is looked for, and taken, once a fold has met this many events. Default 500. */
+  /** A snapshot is looked for, and taken, once a fold has met this many events. Default 1,000. */
   readonly snapshotEvery?: number;
 }
 
