@@ -2,6 +2,7 @@ import {
   BACKWARDS,
   binaryEvent,
   END,
+  FORWARDS,
   streamNameFilter,
   StreamNotFoundError,
   type Position,
@@ -46,7 +47,7 @@ describe('a stream', () => {
   });
 
   it('isn’t read where there can be nothing to read', async () => {
-    for (const options of [{ maxCount: 0 }, { fromRevision: END }] as const)
+    for (const options of [{ maxCount: 0 }, { direction: FORWARDS, fromRevision: END }] as const)
       expect(await failure(read(options))).toBeInstanceOf(Error);
   });
 

@@ -146,7 +146,7 @@ it('the operator’s token opens the console and nothing else', async () => {
 it('the command line shows the same, as tables or as JSON', async () => {
   await settled();
   const text = await printed('status');
-  expect(text).toMatch(/^review +1 +\d+ +0 +0 s$/m);
+  expect(text).toMatch(/^review +2 +\d+ +0 +0 s$/m);
   expect(text).toMatch(/^QUEUE +WAITING/m);
   const status = JSON.parse(await printed('status', '--json')) as Status['operations'];
   expect(status.projections.map(({ name }) => name)).toContain('feed');
@@ -232,7 +232,7 @@ it('rows are compared with those of a clean rebuild, and a row that is wrong is 
     expect(text).toMatch(new RegExp(`^${name} +\\d+ +DONE .*as they should be`, 'm'));
   const pool = createPool(loadConfig(stack.env).databases.read, { max: 1 });
   const { rows } = await pool.query<{ id: string }>(
-    `UPDATE review_v1.comment SET text = text || '!' WHERE id = (SELECT min(id::text)::uuid FROM review_v1.comment)
+    `UPDATE review_v2.comment SET text = text || '!' WHERE id = (SELECT min(id::text)::uuid FROM review_v2.comment)
      RETURNING id`,
   );
   try {
@@ -246,7 +246,7 @@ it('rows are compared with those of a clean rebuild, and a row that is wrong is 
     ]);
     expect(await printed('verify', 'list')).toContain('✗ review.comment: 0 missing, 0 too many, 1 changed');
   } finally {
-    await pool.query(`UPDATE review_v1.comment SET text = left(text, -1) WHERE id = $1`, [rows[0]!.id]);
+    await pool.query(`UPDATE review_v2.comment SET text = left(text, -1) WHERE id = $1`, [rows[0]!.id]);
     await pool.end();
   }
   await expect(printed('verify', 'nothing')).rejects.toMatchObject({ code: 'UNKNOWN_PROJECTION' });
