@@ -4,6 +4,7 @@ import { verifyReadModels } from '#apps/projector/index.js';
 import { ApiClient } from '#apps/studio/api-client.js';
 import { choosePort } from '#apps/studio/ports.js';
 import { openEventLog } from '#libs/events/log/index.js';
+import { review } from '#libs/read-models/index.js';
 import { loadConfig } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { foundStudio } from '../bench/studio.js';
@@ -26,10 +27,11 @@ export interface SwitchesReport {
 const ERRORS = 'errors { ... on RefusalInfo { code message } }';
 const READERS = 3;
 const PATIENCE_MS = 120_000;
+const versionLine = (version: number) => `const name = 'review';\nconst version = ${version};`;
 /** The release after this one: a column of the review model has another name, so the model has another version. */
 const NEXT = {
   'libs/read-models/review.ts': [
-    ["const name = 'review';\nconst version = 1;", "const name = 'review';\nconst version = 2;"],
+    [versionLine(review.version), versionLine(review.version + 1)],
     [
       "@Text('text') text: string;\n  /** First and last frame",
       "@Text('body') text: string;\n  /** First and last frame",
