@@ -16,7 +16,7 @@ export interface Candidate {
   readonly height?: number | null;
   /** Bits per second. */
   readonly bitrate?: number | null;
-  /** Mean structural similarity to the source where it was measured, 0 to 1; see `measureRendition`. */
+  /** Mean structural similarity to the source where it was measured, 0 to 1, as by `compareMedia`. */
   readonly ssim?: number | null;
 }
 

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ApiClient, ApiError } from '#apps/studio/api-client.js';
 import { verifyReadModels } from '#apps/projector/index.js';
-import { openEventLog } from '#libs/events/log/index.js';
 import { loadConfig } from '#libs/runtime/index.js';
-import { openSecrets } from '#libs/secrets/index.js';
 import { foundStudio } from '../bench/studio.js';
+import { openLog } from '../e2e/support.js';
 import { type ServiceName, startStack, type TestStack } from '../support/stack.js';
 import { History } from './history.js';
 import { Seeded } from './seeded.js';
@@ -75,9 +74,7 @@ export async function torture({ rounds, seed, onRound, signal }: TortureOptions)
     const studio = await foundStudio(stack);
     closers.push(() => studio.close());
     const config = loadConfig(stack.env);
-    const secrets = await openSecrets({ databaseUrl: config.databases.secrets, masterKey: config.keys.master });
-    closers.push(() => secrets.close());
-    const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys });
+    const log = await openLog(stack);
     closers.push(() => log.close());
     const history = new History(log);
 

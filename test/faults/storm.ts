@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openEventLog } from '#libs/events/log/index.js';
-import { loadConfig } from '#libs/runtime/index.js';
-import { openSecrets } from '#libs/secrets/index.js';
 import { foundStudio } from '../bench/studio.js';
+import { openLog } from '../e2e/support.js';
 import { startStack } from '../support/stack.js';
 import { History } from './history.js';
 import { compare } from './rounds.js';
@@ -49,10 +47,7 @@ export async function storm({ subscribers: many, drops, seed, signal, onRound }:
   try {
     const studio = await foundStudio(stack);
     closers.push(() => studio.close());
-    const config = loadConfig(stack.env);
-    const secrets = await openSecrets({ databaseUrl: config.databases.secrets, masterKey: config.keys.master });
-    closers.push(() => secrets.close());
-    const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys });
+    const log = await openLog(stack);
     closers.push(() => log.close());
 
     const stacks: { stackId: string; versionId: string }[] = [];

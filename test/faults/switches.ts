@@ -3,11 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyReadModels } from '#apps/projector/index.js';
 import { ApiClient } from '#apps/studio/api-client.js';
 import { choosePort } from '#apps/studio/ports.js';
-import { openEventLog } from '#libs/events/log/index.js';
 import { review } from '#libs/read-models/index.js';
 import { loadConfig } from '#libs/runtime/index.js';
-import { openSecrets } from '#libs/secrets/index.js';
 import { foundStudio } from '../bench/studio.js';
+import { openLog } from '../e2e/support.js';
 import { buildChanged } from '../support/build.js';
 import { startService } from '../support/processes.js';
 import { startStack } from '../support/stack.js';
@@ -73,9 +72,7 @@ export async function switches(options: {
     const { versionId } = await studio.addVersion('spot');
     await studio.transcoded([versionId], signal);
     const config = loadConfig(stack.env);
-    const secrets = await openSecrets({ databaseUrl: config.databases.secrets, masterKey: config.keys.master });
-    closers.push(() => secrets.close());
-    const log = openEventLog({ url: config.eventStoreUrl, cipher: secrets.keys });
+    const log = await openLog(stack);
     closers.push(() => log.close());
 
     const apis = [stack.apiUrl];
