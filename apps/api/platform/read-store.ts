@@ -237,7 +237,11 @@ function inTurn(runner: QueryRunner): QueryRunner {
   const run = runner.query.bind(runner) as (...args: unknown[]) => Promise<unknown>;
   let last: Promise<unknown> = Promise.resolve();
   const query = (...args: unknown[]): Promise<unknown> => {
-    const next = last.then(() => run(...args));
+    const next = last.then(() => {
+      // The mapper lets go of a connection that is lost between two statements, and has its own word for what comes after.
+      if (runner.isReleased) throw new Error('Connection terminated: this snapshot has none any more');
+      return run(...args);
+    });
     last = next.catch(() => undefined);
     return next;
   };
