@@ -286,6 +286,31 @@ describe('reading $all', () => {
   });
 });
 
+// Few events come one by one, many glued together: both have to read a prefix as what it is.
+it.each([3, 300])('prefixes are no patterns, with %d events', async (count) => {
+  const own = await startTestStore();
+  try {
+    const names = ['a_b', 'a%b', 'a\\b', "a'b", 'a"b', 'a{b', 'a,b', 'axb', 'é$1b'];
+    for (const name of names) await own.client.appendToStream(`${name}-1`, events(count));
+    for (const name of names) {
+      const filter = streamNameFilter({ prefixes: [name, '\0', 'none%'] });
+      const found = await collect(own.client.readAll({ filter }));
+      expect(found.map(({ streamId }) => streamId)).toEqual(Array.from({ length: count }, () => `${name}-1`));
+    }
+    const two = streamNameFilter({ prefixes: ['a"', 'a\\'] });
+    expect(await collect(own.client.readAll({ filter: two }))).toHaveLength(2 * count);
+    const last = own.client.readAll({ filter: two, direction: BACKWARDS, fromPosition: END, maxCount: count + 1 });
+    const backwards = await collect(last);
+    expect([backwards[0]?.streamId, backwards.at(-1)?.streamId, backwards.length]).toEqual([
+      'a"b-1',
+      'a\\b-1',
+      count + 1,
+    ]);
+  } finally {
+    await own.close();
+  }
+});
+
 describe('stream metadata', () => {
   it('can be set and read', async () => {
     const stream = fresh();

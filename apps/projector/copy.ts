@@ -52,7 +52,11 @@ export class CopyRows {
   #writer = new Writer();
   #count = 0;
 
-  constructor(private readonly columns: readonly CopyColumn[]) {}
+  readonly #kinds: Int8Array;
+
+  constructor(private readonly columns: readonly CopyColumn[]) {
+    this.#kinds = Int8Array.from(columns, ({ type }) => (KIND as Readonly<Record<string, number>>)[type] ?? -1);
+  }
 
   /** Returns which row it is, for {@link remove}. */
   add(row: Readonly<Record<string, unknown>>): number {
@@ -70,7 +74,7 @@ export class CopyRows {
       const { property, type } = this.columns[i]!;
       const value = row[property];
       if (value === null || value === undefined) writer.int32(-1);
-      else writer.value(type, value);
+      else writer.value(this.#kinds[i]!, type, value);
     }
     if (writer.bytes !== chunk.bytes) {
       // It did not fit: what was written of it has moved to a chunk of its own, which begins with it.
@@ -112,7 +116,7 @@ const storable = (text: string): string =>
 /** JSON text that Postgres takes. `JSON.stringify` escapes exactly what it would refuse; the escapes are cheap to find. */
 export function jsonText(value: unknown): string {
   const json = JSON.stringify(value);
-  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
+  if (!json.includes('\\u') || !/\\u(?:0000|d[89a-f])/.test(json)) return json;
   return JSON.stringify(value, (_, part: unknown) => (typeof part === 'string' ? storable(part) : part));
 }
 
@@ -121,13 +125,27 @@ const HEX = new Int8Array(65_536).fill(-1);
 for (let i = 0; i < 16; i++)
   for (const digit of [i.toString(16), i.toString(16).toUpperCase()]) HEX[digit.charCodeAt(0)] = i;
 /** Where the bytes of an id begin in its text. */
-const PAIRS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-const DASHES = [8, 13, 18, 23];
+const PAIRS = Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
+const DASH = 0x2d;
 const UUID_OID = 2950;
 /** Postgres counts from the year 2000. */
 const EPOCH_MS = 946_684_800_000;
 const TWO_32 = 4_294_967_296;
-const SHORT = 48;
+/** Up to here the call into the runtime would cost more than looking at each character. */
+const SHORT = 128;
+
+/** Types that can be written; a number for each, since comparing names would be a good part of the work. */
+const KIND = {
+  uuid: 0,
+  text: 1,
+  timestamptz: 2,
+  integer: 3,
+  bigint: 4,
+  'double precision': 5,
+  boolean: 6,
+  jsonb: 7,
+  'uuid[]': 8,
+} as const;
 
 /** Writes values in Postgres' binary formats, each after its length. */
 class Writer {
@@ -141,23 +159,24 @@ class Writer {
     this.at = this.#rowAt = at;
   }
 
-  value(type: string, value: unknown): void {
-    switch (type) {
-      case 'uuid':
+  /** @param kind of the type, its place in {@link KIND} */
+  value(kind: number, type: string, value: unknown): void {
+    switch (kind) {
+      case KIND.uuid:
         this.#room(20);
         return this.#uuid(value as string);
-      case 'text':
+      case KIND.text:
         return this.#text(value as string);
-      case 'timestamptz':
+      case KIND.timestamptz:
         return this.#int64(
           8,
           value instanceof Date ? (value.getTime() - EPOCH_MS) * 1000 : microseconds(value as string),
         );
-      case 'integer':
+      case KIND.integer:
         if (!Number.isInteger(value) || (value as number) !== ((value as number) | 0)) throw unwritable(type, value);
         this.int32(4);
         return this.int32(value as number);
-      case 'bigint': {
+      case KIND.bigint: {
         const number = Number(value);
         if (Number.isSafeInteger(number)) return this.#int64(8, number);
         this.#room(12);
@@ -165,19 +184,19 @@ class Writer {
         this.at = this.bytes.writeBigInt64BE(BigInt(value as string), this.at);
         return;
       }
-      case 'double precision':
+      case KIND['double precision']:
         this.#room(12);
         this.int32(8);
         this.at = this.bytes.writeDoubleBE(value as number, this.at);
         return;
-      case 'boolean':
+      case KIND.boolean:
         this.#room(5);
         this.int32(1);
         this.bytes[this.at++] = value === true ? 1 : 0;
         return;
-      case 'jsonb':
+      case KIND.jsonb:
         return this.#utf8(jsonText(value), 1);
-      case 'uuid[]':
+      case KIND['uuid[]']:
         return this.#uuids(value as string[]);
       default:
         throw unwritable(type, value);
@@ -209,11 +228,16 @@ class Writer {
   }
 
   #uuid(text: string): void {
-    if (typeof text !== 'string' || text.length !== 36 || !DASHES.every((at) => text[at] === '-'))
-      throw unwritable('uuid', text);
+    if (typeof text !== 'string' || text.length !== 36) throw unwritable('uuid', text);
+    // Other characters in these places than the dash leave bits behind.
+    let wrong =
+      (text.charCodeAt(8) ^ DASH) |
+      (text.charCodeAt(13) ^ DASH) |
+      (text.charCodeAt(18) ^ DASH) |
+      (text.charCodeAt(23) ^ DASH);
+    wrong = -wrong;
     this.int32(16);
     const { bytes, at } = this;
-    let wrong = 0;
     for (let i = 0; i < 16; i++) {
       const pair = PAIRS[i]!;
       const byte = (HEX[text.charCodeAt(pair)]! << 4) | HEX[text.charCodeAt(pair + 1)]!;

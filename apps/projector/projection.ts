@@ -42,7 +42,7 @@ export const categoryOf = (stream: string): string => {
   return dash < 0 ? stream : stream.slice(0, dash);
 };
 
-/** Applies events to a projection's bulk, in order. */
+/** Applies events to a projection's bulk, in order. Whoever began the batch ends it, after the last of them. */
 export async function applyEvents(handlers: BatchHandlers, events: readonly RecordedEvent[]): Promise<void> {
   for (const event of events) {
     if (event.unreadable) throw event.unreadable;
@@ -51,5 +51,4 @@ export async function applyEvents(handlers: BatchHandlers, events: readonly Reco
     const waiting = handler?.(event);
     if (waiting) await waiting;
   }
-  handlers.end?.();
 }

@@ -75,6 +75,35 @@ it('goes on where it stopped, from one read of the log', async () => {
   expect(await verifyReadModels({ log, url: database.url })).toEqual({ equal: true, different: [] });
 });
 
+it('ends a batch once, however many readings it was gathered from', async () => {
+  const seen: number[] = [];
+  const counting: Projection = {
+    ...identity,
+    begin: (context) => {
+      const { on } = identity.begin(context);
+      let events = 0;
+      const counted = Object.fromEntries(
+        Object.entries(on).map(([type, handler]) => [
+          type,
+          (event: never) => {
+            events++;
+            return (handler as (event: never) => void)(event);
+          },
+        ]),
+      ) as Handlers;
+      return { on: counted, end: () => void seen.push(events) };
+    },
+  };
+  log.write(happened('OrganisationCreated'), ...Array.from({ length: 60 }, (_, n) => person(n)));
+  const projector = start([counting], 7);
+  await projector.reached(log.last);
+  // The last reading isn't full: that is where the gathering ends.
+  expect(seen).toEqual([56, 5]);
+  log.write(person(60));
+  await projector.reached(log.last);
+  expect(seen).toEqual([56, 5, 1]);
+});
+
 it('notices rows that a clean rebuild would not have, and mends them by a rebuild', async () => {
   log.write(...relay());
   const projector = start();

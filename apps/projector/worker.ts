@@ -518,7 +518,9 @@ export class Worker {
     if (due.length > 0) {
       const bulk = new Bulk(model.schema, model.entities, { appendOnly: model.appendOnly ?? false });
       const flush = (): Promise<void> => bulk.flush(connection);
-      await applyEvents(this.projection.begin({ bulk, flush }), due);
+      const handlers = this.projection.begin({ bulk, flush });
+      await applyEvents(handlers, due);
+      handlers.end?.();
       await flush();
     }
     if (waiting.length > 0) await connection.query(parkStatement(model, 'WAITING', waiting));

@@ -235,11 +235,9 @@ async function readAll(log: EventLog, request: ReadRequest, outlet: Outlet): Pro
       return { frames: page.frames, count: page.count, next: isEnd(page.last) ? undefined : page.last };
     }
     const page = await log.reader.allFiltered(direction, cursor, end, PAGE_EVENTS, filter);
+    const next = isEnd(page.last) ? undefined : page.last;
+    if (page.count <= limit) return { frames: page.frames, count: page.count, next };
     const frames = page.events.flatMap((event) => event.frame ?? []).slice(0, limit);
-    return {
-      frames: Buffer.concat(frames),
-      count: frames.length,
-      next: isEnd(page.last) ? undefined : page.last,
-    };
+    return { frames: Buffer.concat(frames), count: frames.length, next };
   });
 }

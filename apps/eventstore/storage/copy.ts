@@ -215,3 +215,14 @@ function columnsOf(row: Buffer): (Buffer | undefined)[] {
     return Buffer.from(row.subarray(at - length, at));
   });
 }
+
+/** Values of an array of one dimension without NULL, as COPY's binary format has it. */
+export function elementsOf(array: Buffer): Buffer[] {
+  if (array.readInt32BE(0) === 0) return [];
+  let at = 20;
+  return Array.from({ length: array.readInt32BE(12) }, () => {
+    const length = array.readInt32BE(at);
+    at += 4 + length;
+    return array.subarray(at - length, at);
+  });
+}

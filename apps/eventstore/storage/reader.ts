@@ -4,7 +4,7 @@ import { parseStreamMetadata } from '../core/stream-metadata.js';
 import { isLinkStream } from '../core/system-projections.js';
 import { decodeEventFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
 import { encodeLinkFrame, type LinkTarget } from '../protocol/links.js';
-import { copyRow } from './copy.js';
+import { copyRow, elementsOf } from './copy.js';
 import { UNKNOWN_STREAM, type StreamState } from './streams-cache.js';
 
 /** Events of one page are at most this many… */
@@ -23,7 +23,15 @@ export type Page = {
 export type FilteredPage = {
   /** Every event considered, in order; only those that match have a frame. */
   events: { position: number; frame: Buffer | undefined }[];
+  /** Frames of those that match, in order. */
+  frames: Buffer;
+  /** How many they are. */
+  count: number;
   last: number | undefined;
+};
+
+type ConsideredPage = Omit<FilteredPage, 'events'> & {
+  events: (FilteredPage['events'][number] & { subject: string })[];
 };
 
 type Queryable = Pick<pg.Pool, 'query'>;
@@ -44,6 +52,15 @@ function withValues(text: string, values: readonly (number | string)[]): string 
   });
 }
 
+/** A pattern for LIKE of all that begins so. */
+const likePrefix = (prefix: string): string => `${prefix.replace(/[\\%_]/g, '\\$&')}%`;
+/** Text as an element of an array literal. */
+const arrayElement = (text: string): string => `"${text.replace(/["\\]/g, '\\$&')}"`;
+
+/** Bytes of the frames before a row, in order. ROWS: with the default, every row is compared with its neighbours. */
+const runningBytes = (order: 'ASC' | 'DESC'): string =>
+  `sum(coalesce(octet_length(frame), 0)) OVER (ORDER BY key ${order} ROWS UNBOUNDED PRECEDING) - coalesce(octet_length(frame), 0)`;
+
 const EMPTY_PAGE: Page = { frames: Buffer.alloc(0), count: 0, last: undefined };
 
 /**
@@ -55,8 +72,7 @@ function pageQuery(key: 'position' | 'revision', where: string, direction: 'ASC'
     SELECT count(*) AS count,
            ${direction === 'ASC' ? 'max' : 'min'}(key) AS last,
            string_agg(frame, ''::bytea ORDER BY key ${direction}) AS frames
-      FROM (SELECT key, frame,
-                   sum(octet_length(frame)) OVER (ORDER BY key ${direction}) - octet_length(frame) AS before
+      FROM (SELECT key, frame, ${runningBytes(direction)} AS before
               FROM (SELECT ${key} AS key, frame FROM eventstore.events
                      WHERE ${where} ORDER BY ${key} ${direction} LIMIT $1) p) bounded
      WHERE before < ${PAGE_BYTES}`;
@@ -201,13 +217,15 @@ export class LogReader {
     filter: EventFilter,
   ): Promise<FilteredPage> {
     const column = filter.on;
-    const values: unknown[] = [limit, from, to];
+    const values: (number | string)[] = [limit, from, to];
     let match = 'true';
     let how = 'regex';
     if (filter.by.kind === 'prefix') {
-      values.push(filter.by.prefixes);
+      // Postgres' text has no NUL: such a prefix is that of nothing.
+      const prefixes = filter.by.prefixes.filter((prefix) => !prefix.includes('\0'));
+      values.push(`{${prefixes.map((prefix) => arrayElement(likePrefix(prefix))).join(',')}}`);
       how = 'prefix';
-      match = `EXISTS (SELECT FROM unnest($4::text[]) prefix WHERE starts_with(${column}, prefix))`;
+      match = `${column} LIKE ANY ($4::text[])`;
     } else if (excludesOnlySystem(filter)) {
       how = 'nosystem';
       match = `NOT starts_with(${column}, '$')`;
@@ -215,26 +233,71 @@ export class LogReader {
     const inMemory = match === 'true';
     const order = direction === 'forwards' ? 'ASC' : 'DESC';
     const where = direction === 'forwards' ? 'position > $2 AND position <= $3' : 'position < $2 AND position > $3';
-    const result = await this.pool.query<{ position: string; subject: string; frame: string | null }>({
-      name: `es_all_${direction}_${column}_${how}`,
-      text: `
-        SELECT position, ${inMemory ? 'subject' : "''"} AS subject, frame FROM (
-          SELECT *, sum(coalesce(octet_length(frame), 0)) OVER (ORDER BY position ${order})
-                    - coalesce(octet_length(frame), 0) AS before
-            FROM (SELECT position, ${column} AS subject, CASE WHEN ${match} THEN frame END AS frame
-                    FROM eventstore.events WHERE ${where} ORDER BY position ${order} LIMIT $1) p) bounded
-         WHERE before < ${PAGE_BYTES} ORDER BY position ${order}`,
-      values,
+    const considered = `
+      SELECT key, subject, frame FROM (
+        SELECT key, subject, frame, ${runningBytes(order)} AS before
+          FROM (SELECT position AS key, ${inMemory ? column : "''"} AS subject, CASE WHEN ${match} THEN frame END AS frame
+                  FROM eventstore.events WHERE ${where} ORDER BY position ${order} LIMIT $1) p) bounded
+       WHERE before < ${PAGE_BYTES}`;
+    const found =
+      Math.min(limit, Math.abs(from - to)) >= WIDE_PAGE
+        ? await this.gluedRows(considered, order, values)
+        : await this.singleRows(`es_all_${direction}_${column}_${how}`, considered, order, values);
+    if (!inMemory) return found;
+    const events = found.events.map(({ position, subject, frame }) => ({
+      position,
+      frame: matches(filter, { stream: subject, type: subject }) ? frame : undefined,
+    }));
+    const frames = events.flatMap(({ frame }) => frame ?? []);
+    return { events, frames: Buffer.concat(frames), count: frames.length, last: found.last };
+  }
+
+  private async singleRows(
+    name: string,
+    considered: string,
+    order: 'ASC' | 'DESC',
+    values: readonly (number | string)[],
+  ): Promise<ConsideredPage> {
+    const result = await this.pool.query<{ key: string; subject: string; frame: string | null }>({
+      name,
+      text: `${considered} ORDER BY key ${order}`,
+      values: [...values],
       types: RAW,
     });
-    const events = result.rows.map((row) => {
-      const wanted =
-        row.frame !== null && (!inMemory || matches(filter, { stream: row.subject, type: row.subject }))
-          ? bytea(row.frame)
-          : undefined;
-      return { position: Number(row.position), frame: wanted };
+    const events = result.rows.map(({ key, subject, frame }) => ({
+      position: Number(key),
+      subject,
+      frame: frame === null ? undefined : bytea(frame),
+    }));
+    const frames = events.flatMap(({ frame }) => frame ?? []);
+    return { events, frames: Buffer.concat(frames), count: frames.length, last: events.at(-1)?.position };
+  }
+
+  /** One row for all of them, by COPY. */
+  private async gluedRows(
+    considered: string,
+    order: 'ASC' | 'DESC',
+    values: readonly (number | string)[],
+  ): Promise<ConsideredPage> {
+    const all = (value: string): string => `array_agg(${value} ORDER BY key ${order})`;
+    const text = `
+      SELECT ${all('key')}, ${all('subject')}, ${all('coalesce(octet_length(frame), -1)')},
+             string_agg(frame, ''::bytea ORDER BY key ${order})
+        FROM (${considered}) considered`;
+    const [keys, subjects, lengths, frames = Buffer.alloc(0)] = await copyRow(this.pool, withValues(text, values));
+    if (keys === undefined || subjects === undefined || lengths === undefined)
+      return { events: [], frames: EMPTY_PAGE.frames, count: 0, last: undefined };
+    const names = elementsOf(subjects);
+    const sizes = elementsOf(lengths);
+    let at = 0;
+    let count = 0;
+    const events = elementsOf(keys).map((key, index) => {
+      const length = sizes[index]!.readInt32BE();
+      if (length >= 0) count++;
+      const frame = length < 0 ? undefined : frames.subarray(at, (at += length));
+      return { position: Number(key.readBigInt64BE()), subject: names[index]!.toString('utf8'), frame };
     });
-    return { events, last: events.at(-1)?.position };
+    return { events, frames, count, last: events.at(-1)?.position };
   }
 
   /** Frames of single events by `eventKey`; what isn't there is missing. */
