@@ -5,11 +5,12 @@ import {
   compareReadModels,
   dropReadModel,
   type RebuildOrder,
+  partitionsOf,
   replaceReadModel,
   scratchCopy,
 } from '#libs/read-models/index.js';
 import { BATCH, type Pace, type Reading, Readings } from './readings.js';
-import { Worker, type WorkerContext } from './worker.js';
+import { together, Worker, type WorkerContext } from './worker.js';
 
 const SUFFIX = { REPLACE: 'rebuild', VERIFY: 'compare' } as const;
 /** Small transactions, so that who writes what is being read never waits long for the processor. */
@@ -32,8 +33,13 @@ export class Beside {
   /** Events this process has read, and since when. */
   readonly #began = performance.now();
 
+  /**
+   * @param live runs the first partition of what is being read
+   * @param partitions all that are run by this process, in order
+   */
   constructor(
     private readonly live: Worker,
+    private readonly partitions: readonly Worker[],
     private readonly order: RebuildOrder,
     private readonly readings: Readings,
     private readonly context: Omit<WorkerContext, 'admit' | 'dismiss' | 'changed' | 'signal' | 'gatherEvents'>,
@@ -130,7 +136,13 @@ export class Beside {
   }
 
   get #caughtUp(): boolean {
-    return !this.#copy.filling && (this.#copy.position ?? -1n) >= (this.live.position ?? -1n);
+    const copied = this.#copy.position ?? -1n;
+    return !this.#copy.filling && this.#led.every(({ position }) => copied >= (position ?? -1n));
+  }
+
+  /** Partitions that this process leads by now. Others are somebody else's, who is kept out by the database. */
+  get #led(): readonly Worker[] {
+    return this.partitions.filter(({ state }) => state === 'leading');
   }
 
   /** Takes a snapshot in which both stand at one position, and compares in it while the live rows move on. */
@@ -146,7 +158,7 @@ export class Beside {
     const client = await this.context.pool.connect();
     let broken = true;
     try {
-      const position = await live.serially(() => this.#meet(client));
+      const position = await together(this.#led, () => this.#meet(client));
       if (position === undefined) {
         broken = false;
         return false;
@@ -165,12 +177,14 @@ export class Beside {
     }
   }
 
-  /** In the live projection's turn: has the copy go on to the same position, and opens the client's snapshot. */
+  /** In the live partitions' turn: has the copy go on to the same position, and opens the client's snapshot. */
   async #meet(client: PoolClient): Promise<bigint | undefined> {
     const { live } = this;
     const copy = this.#copy;
     const position = live.claim()?.position;
     if (position == null) return undefined;
+    // Those who follow the log together are mostly at one place between two batches; else another time.
+    if (this.#led.some((worker) => worker.claim()?.position !== position)) return undefined;
     let events: RecordedEvent[] = [];
     const { categories } = live.projection.model;
     for await (const event of this.context.log.readAll({ after: copy.position, categories })) {
@@ -185,7 +199,8 @@ export class Beside {
       `SELECT position FROM projection.checkpoint WHERE (name = $1 OR name = $2) AND version = $3`,
       [live.name, copy.name, live.projection.model.version],
     );
-    if (rows.length === 2 && rows.every((row) => BigInt(row.position) === position)) return position;
+    const partitions = partitionsOf(live.projection.model);
+    if (rows.length === partitions + 1 && rows.every((row) => BigInt(row.position) === position)) return position;
     await client.query('ROLLBACK');
     return undefined;
   }
@@ -193,15 +208,18 @@ export class Beside {
   #swap(): Promise<boolean> {
     const copy = this.#copy;
     const { live } = this;
-    if (!this.#caughtUp) return Promise.resolve(false);
-    return live.serially(() =>
+    if (!this.#caughtUp || live.state !== 'leading') return Promise.resolve(false);
+    const led = this.#led;
+    return together(led, () =>
       copy.serially(async () => {
         const from = live.claim();
         const to = copy.claim();
         // Readers must not see an older position than before.
         if (!from || !to || (to.position ?? -1n) < (from.position ?? -1n)) return false;
+        const claims = led.map((worker) => worker.claim());
+        if (claims.some((claim) => claim === undefined)) return false;
         const { name, version } = from.model;
-        const epoch = await replaceReadModel(this.context.pool, from, to, SWAP_WAIT_MS, async (client) => {
+        const epochs = await replaceReadModel(this.context.pool, from, to, SWAP_WAIT_MS, async (client) => {
           await client.query(`DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND state <> 'SKIPPED'`, [
             name,
             version,
@@ -211,9 +229,10 @@ export class Beside {
             [this.order.id, to.position ?? -1n, copy.events],
           );
         });
-        if (epoch === undefined) return false;
+        if (epochs === undefined) return false;
         copy.retire();
-        live.moveTo({ ...from, epoch, position: to.position });
+        for (const worker of led)
+          worker.moveTo({ ...worker.claim()!, epoch: epochs.get(worker.partition)!, position: to.position });
         return true;
       }),
     );

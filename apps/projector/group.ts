@@ -1,6 +1,6 @@
 import type { EventBatch } from '#libs/events/log/types.js';
 import { Session } from './session.js';
-import type { ProjectorLogger, Share, Worker } from './worker.js';
+import { type Contribution, type ProjectorLogger, together, type Worker } from './worker.js';
 
 /** After a failure of the shared connection everybody writes alone for so long. */
 const REST_MS = 1_000;
@@ -19,21 +19,20 @@ export class Group {
     private readonly logger: ProjectorLogger | undefined,
   ) {}
 
-  /** False when they have to write alone, each at its own risk; nothing is lost by then and nothing written twice. */
+  /**
+   * False when they have to write alone, each at its own risk; nothing is lost by then and nothing written twice.
+   *
+   * @param workers in order
+   */
   write(workers: readonly Worker[], batch: EventBatch): Promise<boolean> {
     if (workers.length < 2 || performance.now() < this.#restUntil) return Promise.resolve(false);
-    // Each in its turn, and all turns at once; always in the same order, so that nobody waits in a circle.
-    const held = workers.reduceRight<() => Promise<boolean>>(
-      (inner, worker) => () => worker.serially(inner),
-      () => this.#together(workers, batch),
-    );
-    return held();
+    return together(workers, () => this.#together(workers, batch));
   }
 
   async #together(workers: readonly Worker[], batch: EventBatch): Promise<boolean> {
-    const shares: Share[] = [];
+    const shares: Contribution[] = [];
     for (const worker of workers) {
-      const share = worker.share(batch);
+      const share = worker.contribute(batch);
       if (!share) return false;
       shares.push(share);
     }

@@ -189,8 +189,8 @@ it('fences off a second writer by epoch and compare-and-swap even without the lo
   const intruder = await Session.open(database.url, 'intruder');
   const durable = { durable: true };
   try {
-    expect(await intruder.tryLock(identity.model)).toBe(false);
-    const claim = { model: identity.model, epoch: 1n, position: null };
+    expect(await intruder.tryLock({ model: identity.model, partition: 0 })).toBe(false);
+    const claim = { model: identity.model, partition: 0, epoch: 1n, position: null };
     await expect(intruder.transaction([{ ...claim, position: 5n }], 6n, durable)).rejects.toMatchObject({
       code: 'CHECKPOINT_MOVED',
     });

@@ -1,7 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventLog, LogSubscription } from '#libs/events/log/types.js';
 import { createPool } from '#libs/postgres/index.js';
-import { dropOldVersions, dropReplaced, originalName, type ReadModel, openRebuilds } from '#libs/read-models/index.js';
+import {
+  dropOldVersions,
+  dropReplaced,
+  openRebuilds,
+  originalName,
+  partitionsOf,
+  type ReadModel,
+} from '#libs/read-models/index.js';
 import { Beside } from './beside.js';
 import { CheckpointAheadOfLog } from './errors.js';
 import type { Projection } from './projection.js';
@@ -9,7 +16,7 @@ import { PROJECTIONS } from './projections/index.js';
 import { Group } from './group.js';
 import { readRetries } from './parking.js';
 import { Readings } from './readings.js';
-import { newHolder, type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
+import { inOrder, newHolder, type ProjectionState, type ProjectorLogger, Worker } from './worker.js';
 
 export interface ProjectorOptions {
   readonly log: EventLog;
@@ -102,7 +109,7 @@ class Reader {
       onBatch: async (batch) => {
         // A batch that isn't full ends at the head of the log, or near it.
         const atEnd = batch.live || batch.events.length < options.maxBatch;
-        const members = [...this.members];
+        const members = inOrder(this.members);
         if (!batch.live || !(await options.group.write(members, batch)))
           for (const first of [true, false])
             await Promise.all(
@@ -135,6 +142,29 @@ const earliest = (workers: readonly Worker[]): bigint | null => {
 const isOf = (model: ReadModel, of: { name: string; version: number }): boolean =>
   originalName(model) === of.name && model.version === of.version;
 
+const STATES: readonly ProjectionState[] = ['failed', 'stopped', 'waiting', 'leading'];
+
+/** Of a projection, by its partitions: what all of them have reached, and the worst state of any. */
+function statusOf(partitions: readonly Worker[]): ProjectionStatus {
+  const { projection, name } = partitions[0]!;
+  const positions = partitions.map(({ position }) => position);
+  const sum = (count: (worker: Worker) => number): number => partitions.reduce((all, worker) => all + count(worker), 0);
+  return {
+    name,
+    version: projection.model.version,
+    state: STATES.find((state) => partitions.some((worker) => worker.state === state))!,
+    position: positions.includes(null)
+      ? null
+      : positions.reduce((least, position) => (position! < least! ? position : least))!,
+    events: sum(({ events }) => events),
+    batches: sum(({ batches }) => batches),
+    lastEventAt: partitions
+      .map(({ lastEventAt }) => lastEventAt)
+      .reduce((last, at) => (at && (!last || at > last) ? at : last)),
+    failure: partitions.find(({ failure }) => failure)?.failure,
+  };
+}
+
 const projectionIsCopy = ({ projection }: Worker): boolean => projection.model.copyOf !== undefined;
 
 class RunningProjector implements Projector {
@@ -142,6 +172,7 @@ class RunningProjector implements Projector {
   readonly #holder = newHolder();
   readonly #group: Group;
   readonly #pool;
+  readonly #projections: readonly Projection[];
   readonly #workers: readonly Worker[];
   readonly #categories: readonly string[];
   readonly #waiting = new Set<() => void>();
@@ -157,7 +188,7 @@ class RunningProjector implements Projector {
   #stopped: Promise<void> | undefined;
 
   constructor(private readonly options: ProjectorOptions) {
-    const projections = options.projections ?? PROJECTIONS;
+    const projections = (this.#projections = options.projections ?? PROJECTIONS);
     this.#pool = createPool(options.url, {
       // Indexes of several read models may be under way, and signs of life must not wait for them.
       max: 2 + 2 * projections.length,
@@ -167,19 +198,24 @@ class RunningProjector implements Projector {
     this.#readings = new Readings(options.log);
     this.#group = new Group(options.url, options.logger);
     this.#categories = [...new Set(projections.flatMap(({ model }) => model.categories))];
-    this.#workers = projections.map(
-      (projection) =>
-        new Worker(projection, {
-          url: options.url,
-          pool: this.#pool,
-          signal: this.#abort.signal,
-          log: options.log,
-          holder: this.#holder,
-          logger: options.logger,
-          admit: (worker) => this.#join(worker, false),
-          dismiss: (worker) => this.#leave(worker),
-          changed: () => this.#waiting.forEach((check) => check()),
-        }),
+    const context = {
+      url: options.url,
+      pool: this.#pool,
+      signal: this.#abort.signal,
+      log: options.log,
+      holder: this.#holder,
+      logger: options.logger,
+      admit: (worker: Worker) => this.#join(worker, false),
+      dismiss: (worker: Worker) => this.#leave(worker),
+      changed: () => this.#waiting.forEach((check) => check()),
+      completed: (worker: Worker) => {
+        for (const other of this.#partitionsOf(worker)) if (other !== worker) void other.complete();
+      },
+    };
+    this.#workers = inOrder(
+      projections.flatMap((projection) =>
+        Array.from({ length: partitionsOf(projection.model) }, (_, n) => new Worker(projection, context, n)),
+      ),
     );
   }
 
@@ -188,16 +224,12 @@ class RunningProjector implements Projector {
   }
 
   status(): readonly ProjectionStatus[] {
-    return this.#workers.map((worker) => ({
-      name: worker.name,
-      version: worker.projection.model.version,
-      state: worker.state,
-      position: worker.position,
-      events: worker.events,
-      batches: worker.batches,
-      lastEventAt: worker.lastEventAt,
-      failure: worker.failure,
-    }));
+    return this.#projections.map((projection) => statusOf(this.#partitionsOf({ projection })));
+  }
+
+  /** All partitions of a worker's projection, in order. */
+  #partitionsOf({ projection }: Pick<Worker, 'projection'>): Worker[] {
+    return this.#workers.filter((worker) => worker.projection === projection);
   }
 
   reached(position: bigint): Promise<void> {
@@ -238,8 +270,12 @@ class RunningProjector implements Projector {
         ]);
         const retries = await readRetries(this.#pool);
         for (const worker of leading) {
-          const streams = retries.filter((retry) => isOf(worker.projection.model, retry)).map(({ stream }) => stream);
+          const streams = retries
+            .filter((retry) => isOf(worker.projection.model, retry) && worker.owns(retry.stream))
+            .map(({ stream }) => stream);
           if (streams.length > 0) await worker.retry(streams);
+          // Another process may have been the last to reach the end.
+          if (worker.filling) await worker.complete();
         }
         for (const worker of failed) if (retries.some((retry) => isOf(worker.projection.model, retry))) worker.again();
         await this.#rebuildBeside(leading);
@@ -257,14 +293,14 @@ class RunningProjector implements Projector {
     const orders = await openRebuilds(this.#pool);
     for (const [worker, { beside }] of this.#besides) if (!leading.includes(worker)) beside.stop();
     for (const order of orders) {
-      const worker = leading.find(({ projection }) => isOf(projection.model, order));
+      const worker = leading.find(({ projection, partition }) => partition === 0 && isOf(projection.model, order));
       if (!worker || projectionIsCopy(worker)) continue;
       const running = this.#besides.get(worker);
       if (running) {
         running.beside.heed(order);
         continue;
       }
-      const beside = new Beside(worker, order, this.#readings, {
+      const beside = new Beside(worker, this.#partitionsOf(worker), order, this.#readings, {
         url: this.options.url,
         pool: this.#pool,
         log: this.options.log,
@@ -282,7 +318,7 @@ class RunningProjector implements Projector {
     const { replacedGraceMs = REPLACED_GRACE_MS, oldVersionGraceMs = OLD_VERSION_GRACE_MS, logger } = this.options;
     await dropReplaced(this.#pool, replacedGraceMs);
     for (const worker of leading) {
-      if (worker.filling) continue;
+      if (worker.filling || worker.partition > 0) continue;
       const { model } = worker.projection;
       for (const version of await dropOldVersions(this.#pool, model, oldVersionGraceMs))
         logger?.info({ projection: model.name, version }, 'an old version that nobody reads is removed');

@@ -1,6 +1,6 @@
 import type { EventLog } from '#libs/events/log/types.js';
 import { createPool } from '#libs/postgres/index.js';
-import { digestReadModels, dropReadModel, scratchCopy } from '#libs/read-models/index.js';
+import { digestReadModels, dropReadModel, partitionsOf, scratchCopy } from '#libs/read-models/index.js';
 import { ProjectionInUse } from './errors.js';
 import type { Projection } from './projection.js';
 import { PROJECTIONS } from './projections/index.js';
@@ -41,7 +41,8 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
     for (const { model } of projections) {
       const session = await Session.open(url, model.name);
       try {
-        if (!(await session.tryLock(model))) throw new ProjectionInUse(model);
+        for (let partition = 0; partition < partitionsOf(model); partition++)
+          if (!(await session.tryLock({ model, partition }))) throw new ProjectionInUse(model);
         await dropReadModel(pool, model);
       } finally {
         await session.close();

@@ -17,9 +17,14 @@ const SETTINGS = {
   idle_in_transaction_session_timeout: '60000',
 };
 
-/** A projection's claim to move its checkpoint: where it stands, and since which take-over. */
-export interface Claim {
+/** One partition of a projection: the first is the only one of most. */
+export interface Share {
   readonly model: ReadModel;
+  readonly partition: number;
+}
+
+/** A runner's claim to move a checkpoint: where it stands, and since which take-over. */
+export interface Claim extends Share {
   readonly epoch: bigint;
   /** Null before the first event. */
   readonly position: bigint | null;
@@ -35,7 +40,8 @@ export interface TransactionOptions {
 /** A checkpoint is not where a claim has it, or no longer of its epoch. */
 class Stale extends Error {}
 
-const lockKey = (model: ReadModel): string => `picturelock.projection.${model.name}.${model.version}`;
+const lockKey = ({ model, partition }: Share): string =>
+  `picturelock.projection.${model.name}.${model.version}${partition === 0 ? '' : `.${partition}`}`;
 
 /**
  * A connection that writes. A projection's own one also holds the advisory lock that makes it the only runner: when it
@@ -92,10 +98,10 @@ export class Session implements Queryable {
   }
 
   /** Becomes the only runner of the projection, for as long as the connection lasts; false while there is another. */
-  async tryLock(model: ReadModel): Promise<boolean> {
+  async tryLock(share: Share): Promise<boolean> {
     const { rows } = await this.client.query<{ locked: boolean }>(
       `SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS locked`,
-      [lockKey(model)],
+      [lockKey(share)],
     );
     return rows[0]!.locked;
   }
@@ -105,41 +111,44 @@ export class Session implements Queryable {
    *
    * @returns whether there was one
    */
-  async depose(model: ReadModel, silentMs: number): Promise<boolean> {
+  async depose(share: Share, silentMs: number): Promise<boolean> {
+    const { model, partition } = share;
     const { rows } = await this.client.query(
       `SELECT pg_terminate_backend(l.pid)
          FROM projection.leader AS leader
          JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.granted AND l.pid = leader.backend
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND l.classid::bigint << 32 | l.objid::bigint = hashtextextended($1, 0)
-        WHERE leader.name = $2 AND leader.version = $3
+        WHERE leader.name = $2 AND leader.version = $3 AND leader.partition = $5
           AND leader.beat_at < clock_timestamp() - $4 * interval '1 millisecond'`,
-      [lockKey(model), model.name, model.version, silentMs],
+      [lockKey(share), model.name, model.version, silentMs, partition],
     );
     return rows.length > 0;
   }
 
   /** Takes the checkpoint over from earlier runners: what they still have in hand can't be committed any more. */
-  async claim(model: ReadModel, holder: string): Promise<Claim> {
+  async claim({ model, partition }: Share, holder: string): Promise<Claim> {
     const { rows } = await this.client.query<{ epoch: string; position: string }>(
       `WITH leads AS (
-         INSERT INTO projection.leader (name, version, holder, backend) VALUES ($1, $2, $3, pg_backend_pid())
-             ON CONFLICT (name, version) DO UPDATE
+         INSERT INTO projection.leader (name, version, partition, holder, backend) VALUES ($1, $2, $4, $3, pg_backend_pid())
+             ON CONFLICT (name, version, partition) DO UPDATE
             SET holder = excluded.holder, backend = excluded.backend, beat_at = clock_timestamp()
        )
-       UPDATE projection.checkpoint SET epoch = epoch + 1 WHERE name = $1 AND version = $2 RETURNING epoch, position`,
-      [model.name, model.version, holder],
+       UPDATE projection.checkpoint SET epoch = epoch + 1 WHERE name = $1 AND version = $2 AND partition = $4
+       RETURNING epoch, position`,
+      [model.name, model.version, holder, partition],
     );
     if (!rows[0]) throw new Error(`There is no checkpoint of ${model.name} version ${model.version}`);
     const position = BigInt(rows[0].position);
-    return { model, epoch: BigInt(rows[0].epoch), position: position < 0n ? null : position };
+    return { model, partition, epoch: BigInt(rows[0].epoch), position: position < 0n ? null : position };
   }
 
   /** Where a claim stands by now, when a commit of it is in doubt: waits for a transaction under way. @throws Superseded */
-  async confirm({ model, epoch }: Claim): Promise<bigint | null> {
+  async confirm({ model, partition, epoch }: Claim): Promise<bigint | null> {
     const { rows } = await this.client.query<{ position: string }>(
-      `SELECT position FROM projection.checkpoint WHERE name = $1 AND version = $2 AND epoch = $3 FOR NO KEY UPDATE`,
-      [model.name, model.version, epoch],
+      `SELECT position FROM projection.checkpoint
+        WHERE name = $1 AND version = $2 AND partition = $4 AND epoch = $3 FOR NO KEY UPDATE`,
+      [model.name, model.version, epoch, partition],
     );
     if (!rows[0]) throw new Superseded(model);
     const position = BigInt(rows[0].position);
@@ -208,27 +217,37 @@ export class Session implements Queryable {
     const { rowCount } = await this.client.query({
       name: 'swap',
       text: `UPDATE projection.checkpoint AS c SET position = $5, updated_at = clock_timestamp()
-               FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS claim (name, version, epoch, position)
-              WHERE c.name = claim.name AND c.version = claim.version AND c.epoch = claim.epoch AND c.position = claim.position`,
+               FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $6::int[])
+                 AS claim (name, version, epoch, position, partition)
+              WHERE c.name = claim.name AND c.version = claim.version AND c.partition = claim.partition
+                AND c.epoch = claim.epoch AND c.position = claim.position`,
       values: [
         claims.map(({ model }) => model.name),
         claims.map(({ model }) => model.version),
         claims.map(({ epoch }) => epoch),
         claims.map(({ position }) => position ?? -1n),
         to,
+        claims.map(({ partition }) => partition),
       ],
     });
     if (rowCount !== claims.length) throw new Stale();
   }
 
   async #explain(claims: readonly Claim[]): Promise<Error> {
-    const { rows } = await this.client.query<{ name: string; version: number; epoch: string; position: string }>(
-      `SELECT name, version, epoch, position FROM projection.checkpoint WHERE name = ANY ($1)`,
-      [claims.map(({ model }) => model.name)],
-    );
+    const { rows } = await this.client.query<{
+      name: string;
+      version: number;
+      partition: number;
+      epoch: string;
+      position: string;
+    }>(`SELECT name, version, partition, epoch, position FROM projection.checkpoint WHERE name = ANY ($1)`, [
+      claims.map(({ model }) => model.name),
+    ]);
     const moved: Error[] = [];
-    for (const { model, epoch, position } of claims) {
-      const now = rows.find(({ name, version }) => name === model.name && version === model.version);
+    for (const { model, partition, epoch, position } of claims) {
+      const now = rows.find(
+        (row) => row.name === model.name && row.version === model.version && row.partition === partition,
+      );
       if (now && BigInt(now.epoch) !== epoch) return new Superseded(model);
       if (!now || BigInt(now.position) !== (position ?? -1n)) moved.push(new CheckpointMoved(model, position));
     }
@@ -240,9 +259,8 @@ export class Session implements Queryable {
       notify === undefined
         ? undefined
         : this.client.query({ name: 'notify', text: 'SELECT pg_notify($1, $2)', values: [PROJECTION_CHANNEL, notify] });
-    const committed = this.client.query('COMMIT');
-    await told;
-    const { command } = await committed;
+    // Both fail when the connection breaks, and a failure that nobody waits for ends the process.
+    const [, { command }] = await Promise.all([told, this.client.query('COMMIT')]);
     if (command !== 'COMMIT') throw new Error(`The transaction was rolled back (${command})`);
   }
 

@@ -3,12 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordedEvent } from '#libs/events/catalogue/index.js';
 import type { EventBatch, EventLog } from '#libs/events/log/types.js';
 import { ensureDatabase, type Pool } from '#libs/postgres/index.js';
-import { completeReadModel, ensureReadModel, ReadModelChanged } from '#libs/read-models/index.js';
+import {
+  completeReadModel,
+  ensureReadModel,
+  partitionOf,
+  partitionsOf,
+  reachedEnd,
+  ReadModelChanged,
+} from '#libs/read-models/index.js';
 import { Bulk, type Queryable } from './bulk.js';
 import { CheckpointAheadOfLog, CheckpointMoved, EventFailed, isDropped, isTransient, Superseded } from './errors.js';
 import { parkedOf, parkStatement, type PutAside, readPutAside } from './parking.js';
 import { applyEvents, type BatchHandlers, categoryOf, type Projection } from './projection.js';
-import { type Claim, Session } from './session.js';
+import { type Claim, type Share, Session } from './session.js';
 
 export interface ProjectorLogger {
   info(details: object, message: string): void;
@@ -35,6 +42,8 @@ export interface WorkerContext {
   dismiss(worker: Worker): void;
   /** Position or state have changed. */
   changed(worker: Worker): void;
+  /** The tables have got their keys and indexes, which those who run the other partitions wait for. */
+  completed?(worker: Worker): void;
 }
 
 const LOCK_POLL_MS = 200;
@@ -65,7 +74,7 @@ interface Gathering {
   begun: boolean;
 }
 
-/** Keeps one projection going: becomes its only runner, writes the batches it is given, starts over when Postgres goes away. */
+/** Keeps one projection, or one partition of it, going: becomes its only runner, writes the batches it is given, starts over when Postgres goes away. */
 export class Worker {
   state: ProjectionState = 'waiting';
   failure: Error | undefined;
@@ -101,6 +110,8 @@ export class Worker {
   constructor(
     readonly projection: Projection,
     private readonly context: WorkerContext,
+    /** Which share of the streams is its own. */
+    readonly partition = 0,
   ) {
     this.#categories = new Set(projection.model.categories);
   }
@@ -176,12 +187,21 @@ export class Worker {
     this.#again?.();
   }
 
+  /** Whether the stream is of its share. */
+  owns(stream: string): boolean {
+    const partitions = partitionsOf(this.projection.model);
+    return partitions === 1 || partitionOf(stream, partitions) === this.partition;
+  }
+
   /** Rows are complete and indexed up to the position. */
   isAt(position: bigint): boolean {
     return this.state === 'leading' && !this.#filling && (this.position ?? -1n) >= position;
   }
 
-  /** Runs one after the other what may not overlap: batches, retries, a change of tables. */
+  /**
+   * Runs one after the other what may not overlap: batches, retries, a change of tables. Who needs the turns of several takes
+   * them in the order of {@link inOrder}.
+   */
   serially<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
@@ -229,7 +249,7 @@ export class Worker {
    * What the projection would write of a batch in a transaction that it shares; undefined when it has to go alone. Called,
    * and its work done, in the worker's turn.
    */
-  share(batch: EventBatch): Share | undefined {
+  contribute(batch: EventBatch): Contribution | undefined {
     const session = this.#session;
     if (!session || this.#filling || this.#gathering || this.#writing || this.#carefulTo >= this.#readTo)
       return undefined;
@@ -263,7 +283,7 @@ export class Worker {
       try {
         await this.#settle(session);
         for (const stream of streams) await this.#retryStream(session, stream);
-        this.#putAside = await readPutAside(session, this.projection.model);
+        this.#putAside = await this.#readPutAside(session);
       } catch (error) {
         if (this.#session === session) this.#end?.(this.#judge(session, error as Error));
       }
@@ -290,8 +310,31 @@ export class Worker {
     this.#end?.({});
   }
 
+  /** Makes the tables complete if everybody has reached the end of the log; for those that wait for other partitions. */
+  async complete(): Promise<void> {
+    await this.serially(async () => {
+      const session = this.#session;
+      if (!session || !this.#filling || this.#gathering || this.#writing) return;
+      try {
+        await this.#complete(false);
+        this.context.changed(this);
+      } catch (error) {
+        if (this.#session === session) this.#end?.(this.#judge(session, error as Error));
+      }
+    });
+  }
+
+  async #readPutAside(session: Session): Promise<PutAside> {
+    const { streams, skipped } = await readPutAside(session, this.projection.model);
+    return { streams: new Set([...streams].filter((stream) => this.owns(stream))), skipped };
+  }
+
+  get #share(): Share {
+    return { model: this.projection.model, partition: this.partition };
+  }
+
   #claim(): Claim {
-    return { model: this.projection.model, epoch: this.#epoch, position: this.position };
+    return { ...this.#share, epoch: this.#epoch, position: this.position };
   }
 
   #concerning({ events }: EventBatch, after: bigint): RecordedEvent[] {
@@ -300,6 +343,7 @@ export class Worker {
       (event) =>
         event.position > after &&
         this.#categories.has(categoryOf(event.stream)) &&
+        this.owns(event.stream) &&
         !(skipped.size > 0 && skipped.has(event.id)),
     );
   }
@@ -341,14 +385,14 @@ export class Worker {
     try {
       let told = false;
       for (let polls = 1; !signal.aborted; polls++) {
-        if (await session.tryLock(model)) {
+        if (await session.tryLock(this.#share)) {
           this.preparing = true;
           await this.#prepare();
-          const claim = await session.claim(model, this.context.holder);
+          const claim = await session.claim(this.#share, this.context.holder);
           this.#epoch = claim.epoch;
           this.position = claim.position;
           this.#readTo = claim.position ?? -1n;
-          this.#putAside = await readPutAside(session, model);
+          this.#putAside = await this.#readPutAside(session);
           // The runner before may have ended between the last event and the indexes; no batch may come to tell.
           if (this.#filling && this.#readTo >= (await this.context.log.head())) await this.#complete();
           return session;
@@ -370,7 +414,7 @@ export class Worker {
 
   /** Before the first runner has made its tables there is nobody to depose. */
   #depose(session: Session): Promise<boolean> {
-    return session.depose(this.projection.model, SILENT_MS).catch((error: unknown) => {
+    return session.depose(this.#share, SILENT_MS).catch((error: unknown) => {
       if (isDropped(error)) return false;
       throw error;
     });
@@ -387,11 +431,16 @@ export class Worker {
       logger?.info({ projection: model.name, schema: model.schema }, 'read model made, to be filled from the log');
   }
 
-  async #complete(): Promise<void> {
+  /** @param atEnd the end of the log was reached just now */
+  async #complete(atEnd = true): Promise<void> {
     const { pool, logger } = this.context;
-    await completeReadModel(pool, this.projection.model);
+    const { model } = this.projection;
+    // Whoever is the last of the partitions makes the keys; the others find them made.
+    if (!(await reachedEnd(pool, model, atEnd ? this.partition : undefined))) return;
+    await completeReadModel(pool, model);
     this.#filling = false;
     logger?.info({ projection: this.name }, 'read model filled');
+    this.context.completed?.(this);
   }
 
   /** Collects while there is more to come. Rows are text already when the events are let go: memory stays flat. */
@@ -629,8 +678,16 @@ export class Worker {
   }
 }
 
+/** By projection and partition: one order for all who wait for several, so that nobody waits in a circle. */
+export const inOrder = (workers: Iterable<Worker>): Worker[] =>
+  [...workers].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.partition - b.partition));
+
+/** Does the work when it is everybody's turn. @param workers in order */
+export const together = <T>(workers: readonly Worker[], work: () => Promise<T>): Promise<T> =>
+  workers.reduceRight<() => Promise<T>>((inner, worker) => () => worker.serially(inner), work)();
+
 /** A projection's part of a transaction of several. */
-export interface Share {
+export interface Contribution {
   readonly claim: Claim;
   /** There is nothing to write but the checkpoint. */
   readonly empty: boolean;

@@ -49,6 +49,7 @@ export const audit: ReadModel = {
   schema,
   entities: [AuditRow],
   appendOnly: true,
+  partitions: 2,
   categories: [
     'organisation',
     'user',

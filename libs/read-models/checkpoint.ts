@@ -1,5 +1,5 @@
 import { migrate, type Migration, type Pool } from '#libs/postgres/index.js';
-import type { ReadModel } from './model.js';
+import { partitionsOf, type ReadModel } from './model.js';
 
 /** Channel of the projector's NOTIFY; the payload is `<name>:<position>`, `*:<position>` for all, only ever a hint. */
 export const PROJECTION_CHANNEL = 'picturelock_projection';
@@ -91,10 +91,40 @@ const MIGRATIONS: readonly Migration[] = [
       ALTER TABLE rebuild ADD COLUMN purpose text NOT NULL DEFAULT 'REPLACE' CHECK (purpose IN ('REPLACE', 'VERIFY'));
       ALTER TABLE rebuild ADD COLUMN differences jsonb;`,
   },
+  {
+    version: 3,
+    name: 'partitions',
+    up: `
+      -- One row for each share of the streams. At_end: the log's end was reached since the tables were made; with all of them
+      -- there, keys and indexes are made.
+      ALTER TABLE checkpoint ADD COLUMN partition integer NOT NULL DEFAULT 0, ADD COLUMN at_end boolean NOT NULL DEFAULT false;
+      ALTER TABLE checkpoint DROP CONSTRAINT checkpoint_pkey, ADD PRIMARY KEY (name, version, partition);
+      ALTER TABLE leader ADD COLUMN partition integer NOT NULL DEFAULT 0;
+      ALTER TABLE leader DROP CONSTRAINT leader_pkey, ADD PRIMARY KEY (name, version, partition);`,
+  },
 ];
 
 /** Makes the tables that say how far the projections are and what is to be done about them. */
 export const ensureControl = (pool: Pool): Promise<unknown> => migrate(pool, CONTROL, MIGRATIONS);
+
+/**
+ * Whether all partitions have reached the log's end.
+ *
+ * @param partition one that just has
+ */
+export async function reachedEnd(pool: Pool, model: ReadModel, partition?: number): Promise<boolean> {
+  if (partitionsOf(model) === 1) return true;
+  if (partition !== undefined)
+    await pool.query(
+      'UPDATE projection.checkpoint SET at_end = true WHERE name = $1 AND version = $2 AND partition = $3 AND NOT at_end',
+      [model.name, model.version, partition],
+    );
+  const { rows } = await pool.query<{ all: boolean }>(
+    'SELECT bool_and(at_end) AS all FROM projection.checkpoint WHERE name = $1 AND version = $2',
+    [model.name, model.version],
+  );
+  return rows[0]!.all;
+}
 
 /** The name that checkpoints of a copy are not kept under: that of the read model itself. */
 export const originalName = (model: ReadModel): string => model.copyOf ?? model.name;

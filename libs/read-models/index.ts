@@ -33,7 +33,7 @@ export {
 } from './review.js';
 
 export { READ_MODELS } from './all.js';
-export { ensureControl, originalName, PROJECTION_CHANNEL } from './checkpoint.js';
+export { ensureControl, originalName, PROJECTION_CHANNEL, reachedEnd } from './checkpoint.js';
 export { digestReadModels } from './digest.js';
 export { dropOldVersions, dropReplaced, leaseStatement, replaceReadModel, type Standing } from './replace.js';
 export {

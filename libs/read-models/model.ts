@@ -24,13 +24,34 @@ export interface ReadModel {
    * when it has been filled.
    */
   readonly appendOnly?: boolean;
+  /**
+   * How many runners may fill it side by side, each with its share of the streams; default 1. Only where no row depends on
+   * events of several streams and no reader takes for granted that rows appear in the order of the log. Part of the version.
+   */
+  readonly partitions?: number;
   /** Name of the read model that this one is a scratch copy of. */
   readonly copyOf?: string;
 }
 
-/** The same read model in a schema and with a checkpoint of its own, to compare a clean rebuild with the live rows. */
+export const partitionsOf = ({ partitions = 1 }: ReadModel): number => partitions;
+
+/**
+ * Which partition of so many a stream belongs to: FNV-1a over its UTF-16 code units, modulo their number. Checkpoints depend
+ * on it, so it never changes.
+ */
+export function partitionOf(stream: string, partitions: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < stream.length; i++) hash = Math.imul(hash ^ stream.charCodeAt(i), 0x01000193);
+  return (hash >>> 0) % partitions;
+}
+
+/**
+ * The same read model in a schema and with a checkpoint of its own, filled by one, to compare a clean rebuild with the live
+ * rows.
+ */
 export const scratchCopy = (model: ReadModel, suffix = 'verify'): ReadModel => ({
   ...model,
+  partitions: 1,
   name: `${model.name}_${suffix}`,
   schema: `${model.schema}_${suffix}`,
   copyOf: model.name,

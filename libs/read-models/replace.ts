@@ -2,12 +2,14 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
 import { PROJECTION_CHANNEL } from './checkpoint.js';
-import type { ReadModel } from './model.js';
+import { partitionsOf, type ReadModel } from './model.js';
 
 const REPLACED = 'picturelock replaced ';
 
+/** A checkpoint: of a read model, or of one of its partitions. */
 export interface Standing {
   readonly model: ReadModel;
+  readonly partition: number;
   readonly epoch: bigint;
   readonly position: bigint | null;
 }
@@ -17,8 +19,10 @@ export interface Standing {
  * snapshot (the gate). Readers' names lead to the new tables from then on. The old ones stay, under another name, until
  * {@link dropReplaced}.
  *
+ * @param live where the runner who does it stands; other partitions may be anywhere before the copy, and whoever runs them
+ *   finds out by their epochs
  * @param waitMs how long to wait for readers; those that come meanwhile wait too
- * @returns the new epoch of the read model's checkpoint; undefined when readers were in the way, or a checkpoint has moved
+ * @returns the new epoch of each partition; undefined when readers were in the way, or a checkpoint has moved
  */
 export async function replaceReadModel(
   pool: Pool,
@@ -26,7 +30,7 @@ export async function replaceReadModel(
   copy: Standing,
   waitMs: number,
   also: (client: PoolClient) => Promise<unknown>,
-): Promise<bigint | undefined> {
+): Promise<ReadonlyMap<number, bigint> | undefined> {
   const { name, version, schema } = live.model;
   const aside = `${schema}_old_${randomBytes(4).toString('hex')}`;
   const id = pg.escapeIdentifier;
@@ -34,23 +38,24 @@ export async function replaceReadModel(
     return await withTransaction(pool, async (client) => {
       await client.query(`SET LOCAL lock_timeout = ${Math.ceil(waitMs)}`);
       await client.query('LOCK TABLE projection.gate IN ACCESS EXCLUSIVE MODE');
-      const { rows } = await client.query<{ epoch: string }>(
+      const { rows } = await client.query<{ partition: number; epoch: string }>(
         `UPDATE projection.checkpoint SET position = $5, epoch = epoch + 1, updated_at = clock_timestamp()
-          WHERE name = $1 AND version = $2 AND epoch = $3 AND position = $4 RETURNING epoch`,
-        [name, version, live.epoch, live.position ?? -1n, copy.position ?? -1n],
+          WHERE name = $1 AND version = $2 AND position <= $5
+            AND (partition <> $6 OR epoch = $3 AND position = $4) RETURNING partition, epoch`,
+        [name, version, live.epoch, live.position ?? -1n, copy.position ?? -1n, live.partition],
       );
       const { rowCount } = await client.query(
         `DELETE FROM projection.checkpoint WHERE name = $1 AND version = $2 AND epoch = $3 AND position = $4`,
         [copy.model.name, version, copy.epoch, copy.position ?? -1n],
       );
-      if (!rows[0] || rowCount !== 1) throw new Moved();
+      if (rows.length !== partitionsOf(live.model) || rowCount !== 1) throw new Moved();
       await client.query('DELETE FROM projection.leader WHERE name = $1 AND version = $2', [copy.model.name, version]);
       await client.query(`ALTER SCHEMA ${id(schema)} RENAME TO ${id(aside)}`);
       await client.query(`ALTER SCHEMA ${id(copy.model.schema)} RENAME TO ${id(schema)}`);
       await client.query(`COMMENT ON SCHEMA ${id(aside)} IS ${pg.escapeLiteral(REPLACED + new Date().toISOString())}`);
       await also(client);
       await client.query('SELECT pg_notify($1, $2)', [PROJECTION_CHANNEL, `${name}:${copy.position ?? -1n}`]);
-      return BigInt(rows[0].epoch);
+      return new Map(rows.map(({ partition, epoch }) => [partition, BigInt(epoch)]));
     });
   } catch (error) {
     if (error instanceof Moved || (error as { code?: unknown }).code === '55P03') return undefined;
@@ -87,10 +92,12 @@ export function dropOldVersions(pool: Pool, model: ReadModel, graceMs: number): 
     const { rows } = await client.query<{ version: number }>(
       `SELECT version FROM projection.checkpoint AS c
         WHERE name = $1 AND version < $2
-          AND updated_at < clock_timestamp() - $3 * interval '1 millisecond'
           AND NOT EXISTS (SELECT 1 FROM projection.lease AS l WHERE l.name = c.name AND l.version = c.version)
-          AND pg_try_advisory_xact_lock(hashtextextended('picturelock.projection.' || name || '.' || version, 0))`,
-      [model.name, model.version, graceMs],
+        GROUP BY version
+       HAVING max(updated_at) < clock_timestamp() - $3 * interval '1 millisecond'
+          AND bool_and(pg_try_advisory_xact_lock(hashtextextended($4 || version ||
+                CASE WHEN partition = 0 THEN '' ELSE '.' || partition END, 0)))`,
+      [model.name, model.version, graceMs, `picturelock.projection.${model.name}.`],
     );
     for (const { version } of rows) {
       await client.query(`DROP SCHEMA IF EXISTS ${pg.escapeIdentifier(`${model.name}_v${version}`)} CASCADE`);

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
 import { ensureControl } from './checkpoint.js';
-import type { ReadModel } from './model.js';
+import { partitionsOf, type ReadModel } from './model.js';
 import { tableOf } from './tables.js';
 
 /** The tables in the database are not those of this build, though name and version are the same. */
@@ -80,8 +80,11 @@ function ddlOf(pool: Pool, model: ReadModel): Promise<readonly string[]> {
   return ddl;
 }
 
-const fingerprintOf = (ddl: readonly string[]): string =>
-  `picturelock ${createHash('sha256').update(ddl.join(';\n')).digest('hex')}`;
+/** Other partitions are other checkpoints: rows of the one can't go on by the other. */
+const fingerprintOf = (model: ReadModel, ddl: readonly string[]): string => {
+  const shares = partitionsOf(model) === 1 ? '' : ` in ${partitionsOf(model)}`;
+  return `picturelock ${createHash('sha256').update(ddl.join(';\n')).digest('hex')}${shares}`;
+};
 
 const FILLING = ' filling without keys';
 
@@ -128,22 +131,23 @@ const comment = (schema: string, text: string): string =>
 async function create(client: PoolClient, model: ReadModel, ddl: readonly string[], fill: boolean): Promise<void> {
   await client.query(`CREATE SCHEMA ${pg.escapeIdentifier(model.schema)}`);
   for (const statement of fill ? split(model, ddl).first : ddl) await client.query(inSchema(statement, model.schema));
-  await client.query(comment(model.schema, `${fingerprintOf(ddl)}${fill ? FILLING : ''}`));
+  await client.query(comment(model.schema, `${fingerprintOf(model, ddl)}${fill ? FILLING : ''}`));
 }
 
 /** What is in the database; `other` is the work of another build. */
 async function look(
   client: PoolClient,
-  schema: string,
+  model: ReadModel,
   ddl: readonly string[],
 ): Promise<'absent' | 'other' | ReadModelState> {
   const { rows } = await client.query<{ comment: string | null }>(
     `SELECT obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1`,
-    [schema],
+    [model.schema],
   );
   if (!rows[0]) return 'absent';
-  if (rows[0].comment === fingerprintOf(ddl)) return 'complete';
-  return rows[0].comment === fingerprintOf(ddl) + FILLING ? 'filling' : 'other';
+  const fingerprint = fingerprintOf(model, ddl);
+  if (rows[0].comment === fingerprint) return 'complete';
+  return rows[0].comment === fingerprint + FILLING ? 'filling' : 'other';
 }
 
 /**
@@ -152,15 +156,17 @@ async function look(
  */
 export async function completeReadModel(pool: Pool, model: ReadModel): Promise<void> {
   const ddl = await ddlOf(pool, model);
-  await withTransaction(pool, async (client) => {
+  const made = await withTransaction(pool, async (client) => {
     await client.query(
       `SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL maintenance_work_mem = '128MB'`,
     );
     await client.query(lock(model));
-    if ((await look(client, model.schema, ddl)) !== 'filling') return;
+    if ((await look(client, model, ddl)) !== 'filling') return false;
     for (const statement of split(model, ddl).later) await client.query(inSchema(statement, model.schema));
-    await client.query(comment(model.schema, fingerprintOf(ddl)));
+    await client.query(comment(model.schema, fingerprintOf(model, ddl)));
+    return true;
   });
+  if (!made) return;
   await withTransaction(pool, async (client) => {
     await client.query(`SET LOCAL default_statistics_target = ${FIRST_STATISTICS}`);
     for (const entity of model.entities)
@@ -184,19 +190,21 @@ export async function ensureReadModel(
   const ddl = await ddlOf(pool, model);
   return withTransaction(pool, async (client) => {
     await client.query(lock(model));
-    const found = await look(client, model.schema, ddl);
+    const found = await look(client, model, ddl);
     const { rowCount: known } = await client.query(
       `SELECT 1 FROM projection.checkpoint WHERE name = $1 AND version = $2`,
       [model.name, model.version],
     );
-    if ((found === 'complete' || found === 'filling') && known) return { created: false, state: found };
+    if ((found === 'complete' || found === 'filling') && known === partitionsOf(model))
+      return { created: false, state: found };
     if (found === 'other' && options.changed !== 'recreate') throw new ReadModelChanged(model);
     await drop(client, model);
     await create(client, model, ddl, options.fill === true);
-    await client.query(`INSERT INTO projection.checkpoint (name, version, position) VALUES ($1, $2, -1)`, [
-      model.name,
-      model.version,
-    ]);
+    await client.query(
+      `INSERT INTO projection.checkpoint (name, version, partition, position)
+       SELECT $1, $2, partition, -1 FROM generate_series(0, $3 - 1) AS partition`,
+      [model.name, model.version, partitionsOf(model)],
+    );
     // What was put aside comes again; what a person has decided to skip stays skipped.
     await client.query(`DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND state <> 'SKIPPED'`, [
       model.name,
@@ -224,7 +232,7 @@ export function dropReadModel(pool: Pool, model: ReadModel): Promise<void> {
 /** Log position up to which the read model's rows are complete; null before the first event. */
 export async function readCheckpoint(client: Pick<Pool, 'query'>, model: ReadModel): Promise<bigint | null> {
   const { rows } = await client.query<{ position: string }>(
-    `SELECT position FROM projection.checkpoint WHERE name = $1 AND version = $2`,
+    `SELECT min(position) AS position FROM projection.checkpoint WHERE name = $1 AND version = $2 HAVING count(*) > 0`,
     [model.name, model.version],
   );
   if (!rows[0]) throw new Error(`There is no checkpoint of ${model.name} version ${model.version}`);

@@ -64,7 +64,8 @@ export class OperationsView {
     const [head, rows, reactionRows, parkedByReaction, queue, rebuilds, parked] = await Promise.all([
       this.log.head(),
       this.store.query<{ name: string; version: number; position: string; updated_at: Date }>(
-        'SELECT name, version, position::text, updated_at FROM projection.checkpoint',
+        `SELECT name, version, min(position)::text AS position, max(updated_at) AS updated_at
+           FROM projection.checkpoint GROUP BY name, version`,
       ),
       this.jobs.checkpoint.all(),
       this.jobs.parked.counts(),

@@ -32,7 +32,9 @@ interface Waiter {
   readonly done: () => void;
 }
 
-const CHECKPOINTS = 'SELECT name, version, position::text FROM projection.checkpoint';
+/** Of a read model in partitions, what all of them have reached. */
+const CHECKPOINTS =
+  'SELECT name, version, min(position)::text AS position FROM projection.checkpoint GROUP BY name, version';
 /** The lock comes before the snapshot: tables that are rebuilt change places only when nobody is between two reads. */
 const SNAPSHOT = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE projection.gate IN ACCESS SHARE MODE; ${CHECKPOINTS}`;
 /** Between two words that the read models of this build are read; an hour without has them removed. */
