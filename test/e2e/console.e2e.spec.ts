@@ -376,6 +376,59 @@ it('moments are built, listed and dropped', async () => {
   });
 });
 
+it('bad input is told by its code and path, and changes nothing', async () => {
+  const { head } = await settled();
+  const beyond = String(BigInt(head) + 1_000_000n);
+  const ask = async (query: string, variables: object = {}): Promise<unknown> => {
+    const response = await fetch(`${stack.apiUrl}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${studio.admin.token}` },
+      body: JSON.stringify({ query, variables }),
+    });
+    const { data, errors } = (await response.json()) as {
+      data?: Record<string, { errors?: { code: string; path: string[] }[] }>;
+      errors?: { extensions: { code: string; path?: string[] } }[];
+    };
+    const refused = errors?.[0]?.extensions ?? Object.values(data ?? {})[0]?.errors?.[0];
+    return refused && { code: refused.code, path: refused.path };
+  };
+  const cursor = (text: string): string => Buffer.from(text).toString('base64url');
+  for (const after of [
+    'nonsense',
+    cursor('review'),
+    cursor('review -1'),
+    cursor(`review ${2n ** 63n}`),
+    cursor("r' 1"),
+  ])
+    expect(await ask('query ($after: String) { parkedEvents(after: $after) { totalCount } }', { after })).toMatchObject(
+      { code: 'INVALID_PAGE', path: ['after'] },
+    );
+  expect(
+    await ask('query ($after: String) { parkedEvents(after: $after) { totalCount } }', { after: cursor('z 0') }),
+  ).toBe(undefined);
+  const order = (verb: string) =>
+    ask(
+      `mutation ($input: RebuildProjectionsInput!) { ${verb}(input: $input) { errors { ... on RefusalInfo { code path } } } }`,
+      {
+        input: { projections: ['review', 'nothing'] },
+      },
+    );
+  for (const verb of ['rebuildProjections', 'verifyProjections'])
+    expect(await order(verb)).toMatchObject({ code: 'UNKNOWN_PROJECTION', path: ['input', 'projections'] });
+  // A position of another store, or none at all.
+  expect(await ask('query ($at: Position) { users(atLeast: $at) { totalCount } }', { at: beyond })).toMatchObject({
+    code: 'PROJECTION_BEHIND',
+  });
+  for (const at of ['-1', '1.5', 'x', String(2n ** 64n)])
+    expect(await ask('query ($at: Position) { users(atLeast: $at) { totalCount } }', { at })).toMatchObject({
+      code: 'BAD_USER_INPUT',
+    });
+  const person = new Person(stack.apiUrl, studio.admin.token!);
+  const feed = await person.follow('myWorkChanged', {}, 'position', beyond);
+  expect(await feed.ended()).toMatchObject({ kind: 'error', code: 'PROJECTION_BEHIND' });
+  expect((await settled()).parked).toBe(0);
+});
+
 it('a person is erased from the command line', async () => {
   const { viewer } = await studio.client.graphql<{ viewer: { id: string } }>('{ viewer { id } }');
   await expect(printed('erase', viewer.id)).rejects.toThrow('--yes');

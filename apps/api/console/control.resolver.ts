@@ -44,8 +44,9 @@ const cursorOf = ({ projection, position }: Parked): string =>
   Buffer.from(`${projection} ${position}`).toString('base64url');
 function fromCursor(cursor: string): { projection: string; position: bigint } {
   const found = /^(\w+) (\d{1,19})$/.exec(Buffer.from(cursor, 'base64url').toString());
-  if (!found) throw badPage('This cursor is not one of ours.', 'after');
-  return { projection: found[1]!, position: BigInt(found[2]!) };
+  const position = BigInt(found?.[2] ?? -1);
+  if (!found || position !== BigInt.asIntN(64, position)) throw badPage('This cursor is not one of ours.', 'after');
+  return { projection: found[1]!, position };
 }
 
 const errors = (refusal: Refusal | undefined) =>

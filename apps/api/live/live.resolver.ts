@@ -255,6 +255,14 @@ export class LiveResolver {
     @Context() context: RequestContext,
   ): Promise<AsyncGenerator<WorkChange>> {
     const { userId, organisationId } = requirePermission(context, 'deliverable.read');
+    const read = this.store.session();
+    try {
+      await read.require(after);
+      // Nothing of the log is read yet: whether the position is one of it shows in a snapshot.
+      if (after != null) await read.position();
+    } finally {
+      await read.release();
+    }
     return ending((signal) =>
       this.#messages<WorkChange>(context, { organisationId }, after, signal, {
         wanted: ({ eventType, userId: about, stageId }) =>

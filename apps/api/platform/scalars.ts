@@ -1,8 +1,11 @@
 import { GraphQLError, GraphQLScalarType, Kind } from 'graphql';
 
+/** Logs and databases count in signed 64 bits. */
+const MOST = 2n ** 63n - 1n;
+
 const decimal = (name: string, description: string) => {
   const parse = (value: unknown): string => {
-    if (typeof value === 'string' && /^\d{1,20}$/.test(value)) return value;
+    if (typeof value === 'string' && /^\d{1,20}$/.test(value) && BigInt(value) <= MOST) return value;
     throw new GraphQLError(`${name} must be a decimal string`, { extensions: { code: 'BAD_USER_INPUT' } });
   };
   return new GraphQLScalarType<string, string>({
