@@ -2,3 +2,4 @@ export * from './measure.js';
 export * from './signatures.js';
 export * from './align.js';
 export * from './compare.js';
+export * from './ranges.js';
