@@ -86,7 +86,7 @@ it(`changes tables ${SWITCHES} times under constant reads and writes: no query f
           return [
             BigInt(rows[0]!.position),
             await count('identity_v1.user'),
-            await count(`feed_v1.change WHERE event_type = 'UserRegistered'`),
+            await count(`feed_v2.change WHERE event_type = 'UserRegistered'`),
           ] as const;
         },
         { isolation: 'REPEATABLE READ', readOnly: true },
@@ -100,7 +100,7 @@ it(`changes tables ${SWITCHES} times under constant reads and writes: no query f
   // A statement of its own, as the follower of the feed sends them.
   const follower = async (): Promise<void> => {
     for (let seen = 0; !over; reads++) {
-      const { rows } = await pool.query<{ n: number }>('SELECT count(*)::int AS n FROM feed_v1.change');
+      const { rows } = await pool.query<{ n: number }>('SELECT count(*)::int AS n FROM feed_v2.change');
       expect(rows[0]!.n).toBeGreaterThanOrEqual(seen);
       seen = rows[0]!.n;
     }
@@ -122,7 +122,7 @@ it(`changes tables ${SWITCHES} times under constant reads and writes: no query f
   await projector.reached(log.last);
   expect(await readCheckpoint(pool, identity.model)).toBe(log.last);
   await dropReplaced(pool, 0);
-  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
+  expect(await schemas()).toEqual(['feed_v2', 'identity_v1']);
   await stop(projector);
   expect(await verifyReadModels({ log, url: database.url, projections: [identity, feed] })).toMatchObject({
     equal: true,
@@ -139,7 +139,7 @@ it('mends damaged rows; throttled it shows how far it is, and it can be given up
   expect(await requestRebuild(pool, ['identity'])).toMatchObject({ code: 'REBUILD_RUNNING' });
   await cancelRebuild(pool, 'identity');
   await until(async () => (await newest()).state === 'CANCELLED', 'the end');
-  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
+  expect(await schemas()).toEqual(['feed_v2', 'identity_v1']);
   expect((await pool.query(`SELECT DISTINCT name FROM identity_v1.user`)).rows).toEqual([{ name: 'Forged' }]);
 
   expect(await requestRebuild(pool, ['identity'], { throttle: 1 })).toBeUndefined();
@@ -172,10 +172,10 @@ it('verifies: says which rows are not those of a clean rebuild, under constant w
       { projection: 'feed', state: 'DONE', equal: true, differences: [] },
     ]);
     await pool.query(`UPDATE identity_v1.user SET name = 'Forged' WHERE id = $1`, [uid('n7')]);
-    await pool.query(`DELETE FROM feed_v1.change WHERE position IN (20, 30)`);
+    await pool.query(`DELETE FROM feed_v2.change WHERE position IN (20, 30)`);
     await pool.query(
-      `INSERT INTO feed_v1.change (position, organisation_id, event_type, at)
-       SELECT 7, organisation_id, event_type, at FROM feed_v1.change LIMIT 1`,
+      `INSERT INTO feed_v2.change (position, organisation_id, event_type, at)
+       SELECT 7, organisation_id, event_type, at FROM feed_v2.change LIMIT 1`,
     );
     const [users, changes] = await outcome();
     expect(users).toMatchObject({
@@ -192,7 +192,7 @@ it('verifies: says which rows are not those of a clean rebuild, under constant w
     await writer;
   }
   expect((await pool.query(`SELECT 1 FROM identity_v1.user WHERE name = 'Forged'`)).rowCount).toBe(1);
-  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
+  expect(await schemas()).toEqual(['feed_v2', 'identity_v1']);
   expect(await listRebuilds(pool)).toEqual([]);
   await projector.reached(log.last);
 });
@@ -224,7 +224,7 @@ it('says no to what can not be', async () => {
   expect(await requestVerification(pool, ['identity'])).toMatchObject({ code: 'REBUILD_RUNNING' });
   expect(await cancelRebuild(pool, 'identity')).toBeUndefined();
   await until(async () => (await newest()).state === 'CANCELLED', 'the end');
-  expect(await schemas()).toEqual(['feed_v1', 'identity_v1']);
+  expect(await schemas()).toEqual(['feed_v2', 'identity_v1']);
 });
 
 it('goes on with a rebuild where another projector has left it', async () => {

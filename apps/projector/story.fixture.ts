@@ -26,6 +26,7 @@ const ID_FIELD: Record<string, string> = {
   versionStack: 'stackId',
   version: 'versionId',
   versionMedia: 'versionId',
+  comparison: 'comparisonId',
 };
 
 /** One event in the stream its data names, checked against the catalogue; what isn't given is as in the example. */
@@ -175,6 +176,8 @@ export const CAST = {
   a2: uid('a2'),
   d1: uid('d1'),
   d2: uid('d2'),
+  k1: uid('k1'),
+  k2: uid('k2'),
 } as const;
 
 const stageOf = (stageId: string, key: string, dependsOn: string[], state: 'READY' | 'BLOCKED'): DeliverableStage => ({
@@ -203,7 +206,7 @@ const recorded = (
 /** The relay of RV-22 as events: ingest, edit v1, comments, changes, v2, a withdrawn v3, approval, hand-off to colour. */
 export function relay(): Written[] {
   const { manager, shooter, editor, client, colourist, ingest, edit, colour } = CAST;
-  const { v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2 } = CAST;
+  const { v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2, k1, k2 } = CAST;
   const person = (userId: string, name: string, role: Role) =>
     happened('UserRegistered', { userId, name, email: `${name}@northlight.example`, role });
   const version = (versionId: string, stackId: string, number: number, by: string, supersedes: string | null) => [
@@ -213,6 +216,12 @@ export function relay(): Written[] {
   const transcoded = (versionId: string, stackId: string) =>
     happened('TranscodeCompleted', { versionId, stackId }, { by: null, role: 'SERVICE' });
   const on = (versionId: string) => ({ versionId, stackId: edit });
+  const comparing = (comparisonId: string, versionId: string, referenceId: string | null) => {
+    const { from, to } = catalogue.get('ComparisonRequested')!.example as DataOf<'ComparisonRequested'>;
+    const earlier = { ...from, versionId, referenceId, stackId: edit };
+    const later = { ...to, versionId: v2, stackId: edit };
+    return happened('ComparisonRequested', { ...on(v2), comparisonId, from: earlier, to: later }, { by: client });
+  };
   return [
     happened('OrganisationCreated'),
     person(manager, 'manager', 'PRODUCER'),
@@ -278,6 +287,12 @@ export function relay(): Written[] {
     happened('VersionReopened', { ...on(v2) }, { by: editor }),
     recorded(edit, v2),
     transcoded(v2, edit),
+    comparing(k1, v1, null),
+    comparing(k2, v1, r2),
+    happened('ComparisonFailed', { ...on(v2), comparisonId: k1 }, { by: null }),
+    happened('ComparisonCompleted', { ...on(v2), comparisonId: k2 }, { by: null }),
+    comparing(k1, v1, null),
+    happened('ComparisonCompleted', { ...on(v2), comparisonId: k1 }, { by: null }),
     happened(
       'DecisionRecorded',
       { ...on(v2), decisionId: d2, reviewerId: client, verdict: 'APPROVED', text: '' },

@@ -3,4 +3,5 @@ export * from './commands.js';
 export * from './version-upload.js';
 export * from './version-withdrawal.js';
 export * from './transcoding.js';
+export * from './comparing.js';
 export * from './outcomes.js';

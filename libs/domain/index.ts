@@ -6,6 +6,7 @@ import * as user from './identity/user.js';
 import * as deliverable from './production/deliverable.js';
 import * as pipelineTemplate from './production/pipelineTemplate.js';
 import * as project from './production/project.js';
+import * as comparison from './review/comparison.js';
 import * as version from './review/version.js';
 import * as versionMedia from './review/versionMedia.js';
 import * as versionStack from './review/versionStack.js';
@@ -77,6 +78,12 @@ export {
   type VersionMediaCommand,
   type VersionMediaState,
 } from './review/versionMedia.js';
+export {
+  commands as comparisonCommands,
+  comparisonDecider,
+  type ComparisonCommand,
+  type ComparisonState,
+} from './review/comparison.js';
 
 /** Every decider by the category of its streams. */
 export const deciders = {
@@ -88,6 +95,7 @@ export const deciders = {
   versionStack: versionStack.versionStackDecider,
   version: version.versionDecider,
   versionMedia: versionMedia.versionMediaDecider,
+  comparison: comparison.comparisonDecider,
 } as const;
 export type Category = keyof typeof deciders;
 
@@ -101,6 +109,7 @@ export const commandSchemas = {
   ...versionStack.commands,
   ...version.commands,
   ...versionMedia.commands,
+  ...comparison.commands,
 };
 export type CommandType = keyof typeof commandSchemas;
 /** What a command's schema puts out: the data a decider sees. */
@@ -116,7 +125,8 @@ export type AnyCommand =
   | deliverable.DeliverableCommand
   | versionStack.VersionStackCommand
   | version.VersionCommand
-  | versionMedia.VersionMediaCommand;
+  | versionMedia.VersionMediaCommand
+  | comparison.ComparisonCommand;
 
 const tables: Readonly<Record<Category, object>> = {
   organisation: organisation.commands,
@@ -127,6 +137,7 @@ const tables: Readonly<Record<Category, object>> = {
   versionStack: versionStack.commands,
   version: version.commands,
   versionMedia: versionMedia.commands,
+  comparison: comparison.commands,
 };
 /** The fields of a command's data that may name its stream; the first that is there does. */
 const idFields = {
@@ -138,6 +149,7 @@ const idFields = {
   versionStack: ['stackId'],
   version: ['versionId'],
   versionMedia: ['referenceId', 'versionId'],
+  comparison: ['comparisonId'],
 } as const satisfies Record<Category, readonly string[]>;
 
 const categoryByType: ReadonlyMap<string, Category> = new Map(

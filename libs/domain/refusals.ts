@@ -39,6 +39,9 @@ export const REFUSALS = {
   INVALID_RANGE: 'A range ends where it begins or later.',
   NO_TIMELINE: 'A still image has no frames to point at.',
   NOTHING_TO_RETRY: 'Only a failed transcode can be tried again.',
+  SAME_MEDIUM: 'A medium is not compared with itself.',
+  OTHER_PROJECT: 'Only media of one project are compared.',
+  NO_MOVING_PICTURE: 'Only moving pictures are compared: this is a still, or sound.',
 } as const satisfies Record<string, string>;
 
 export type RefusalCode = keyof typeof REFUSALS;

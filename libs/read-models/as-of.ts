@@ -1,13 +1,14 @@
 /** Throw-away read models as of a moment: who asked for which, how far they are, and when they go. */
 import { createHash, randomUUID } from 'node:crypto';
 import { migrate, type Migration, type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
+import { comparison } from './comparison.js';
 import type { ReadModel } from './model.js';
 import { scratchCopy } from './model.js';
 import { production } from './production.js';
 import { review } from './review.js';
 
 /** Read models that can be had as of a moment. People are shown as they are today, and so are their permissions. */
-export const AS_OF_MODELS: readonly ReadModel[] = [production, review];
+export const AS_OF_MODELS: readonly ReadModel[] = [production, review, comparison];
 
 export type AsOfState = 'REQUESTED' | 'BUILDING' | 'READY' | 'FAILED';
 export interface AsOfBuild {

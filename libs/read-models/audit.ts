@@ -5,7 +5,7 @@ import { Int, Json, oneOf, schemaName, Text, Time, Uuid } from './columns.js';
 import type { ReadModel } from './model.js';
 
 const name = 'audit';
-const version = 1;
+const version = 2;
 const schema = schemaName(name, version);
 
 /** One command: accepted, by the first event it wrote, or refused. What it changed is folded from its stream when asked. */
@@ -59,6 +59,7 @@ export const audit: ReadModel = {
     'versionStack',
     'version',
     'versionMedia',
+    'comparison',
     'audit',
   ],
 };

@@ -5,7 +5,7 @@ import { schemaName, Text, Time, Uuid } from './columns.js';
 import type { ReadModel } from './model.js';
 
 const name = 'feed';
-const version = 1;
+const version = 2;
 const schema = schemaName(name, version);
 
 /**
@@ -29,6 +29,7 @@ export class ChangeRow {
   @Uuid('comment_id', { nullable: true }) commentId: string | null;
   @Uuid('annotation_id', { nullable: true }) annotationId: string | null;
   @Uuid('decision_id', { nullable: true }) decisionId: string | null;
+  @Uuid('comparison_id', { nullable: true }) comparisonId: string | null;
   /** The person the event is about (assigned, made a member, changed), not the one who acted. */
   @Uuid('user_id', { nullable: true }) userId: string | null;
   @Text('event_type') eventType: EventType;
@@ -52,5 +53,6 @@ export const feed: ReadModel = {
     'versionStack',
     'version',
     'versionMedia',
+    'comparison',
   ],
 };

@@ -1,6 +1,7 @@
 export * from './model.js';
 export { AS_OF_MODELS, asOfCopy, AsOfBuilds, type AsOfBuild, type AsOfLimits, type AsOfState } from './as-of.js';
 export { audit, AuditRow } from './audit.js';
+export { ComparedRangeRow, comparison, ComparisonRow, type ComparedPair, type ComparisonFile } from './comparison.js';
 export { ChangeRow, feed } from './feed.js';
 export { identity, OrganisationRow, UserRow } from './identity.js';
 export {

@@ -24,6 +24,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
   ['versionStack', ofProject('version.read')],
   ['version', ofProject('version.read')],
   ['versionMedia', ofProject('version.read')],
+  ['comparison', ofProject('version.read')],
   ['audit', ofOrganisation('audit.read')],
 ]);
 

@@ -24,6 +24,7 @@ import { momentOf } from './as-of.js';
 
 /** Queries that are answered from what is built; any other would mix then and now without saying so. */
 const ANSWERED = new Set([
+  'comparison',
   'deliverable',
   'myWork',
   'node',

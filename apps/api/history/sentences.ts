@@ -20,6 +20,9 @@ const because = (reason: string | null | undefined): string => (reason ? `: ${qu
 const frames = (range: { in: number; out: number } | null): string =>
   !range ? '' : range.in === range.out ? ` at frame ${range.in}` : ` at frames ${range.in} to ${range.out}`;
 
+const compared = ({ number, referenceId, filename }: DataOf<'ComparisonRequested'>['to']): string =>
+  referenceId === null ? `version ${number}` : `the reference ${quote(filename)}`;
+
 /** What comes after the name of who did it. A new event type needs its sentence here. */
 const SENTENCES: { readonly [T in EventType]: (data: DataOf<T>, knows: Knows) => string } = {
   OrganisationCreated: ({ name }) => `founded ${quote(name)}`,
@@ -67,6 +70,13 @@ const SENTENCES: { readonly [T in EventType]: (data: DataOf<T>, knows: Knows) =>
   TranscodeCompleted: ({ files }) => `finished the review copies (${files.length} files)`,
   TranscodeFailed: ({ reason }) => `could not make the review copies${because(reason)}`,
   TranscodeRetried: () => 'asked for the review copies again',
+  ComparisonRequested: ({ from, to }) => `asked how ${compared(to)} differs from ${compared(from)}`,
+  ComparisonCompleted: ({ ranges }) => {
+    const different = ranges.filter(({ kind }) => kind !== 'SAME').length;
+    if (different === 0) return 'found no difference between the two';
+    return `found ${different} ${different === 1 ? 'range of frames that differs' : 'ranges of frames that differ'}`;
+  },
+  ComparisonFailed: ({ reason }) => `could not compare the two${because(reason)}`,
   CommandRefused: ({ commandType, code }) => `was refused ${commandType} (${code})`,
 };
 

@@ -16,6 +16,7 @@ export const ENTITY_TYPES = {
   VERSION_STACK: 'versionStack',
   VERSION: 'version',
   VERSION_MEDIA: 'versionMedia',
+  COMPARISON: 'comparison',
 } as const satisfies Record<keyof typeof EntityTypeEnum, Category>;
 
 @InputType()

@@ -1,5 +1,5 @@
 import { registerEnumType } from '@nestjs/graphql';
-import { completesOn, outcome, ROLES, STAGE_STATES, verdict } from '#libs/events/catalogue/index.js';
+import { comparedKind, completesOn, outcome, ROLES, STAGE_STATES, verdict } from '#libs/events/catalogue/index.js';
 import { USES } from '#libs/media/index.js';
 import { MEDIA_STATUSES, PARKED_STATES, REBUILD_STATES, VERSION_STATUSES } from '#libs/read-models/index.js';
 
@@ -20,6 +20,7 @@ export const EntityTypeEnum = enumOf('EntityType', [
   'VERSION_STACK',
   'VERSION',
   'VERSION_MEDIA',
+  'COMPARISON',
 ]);
 export const AsOfStateEnum = enumOf('AsOfState', ['REQUESTED', 'BUILDING', 'READY', 'FAILED']);
 export const ParkedReactionStateEnum = enumOf('ParkedReactionState', ['PARKED', 'WAITING', 'SKIPPED']);
@@ -34,6 +35,7 @@ export const MediaStatusEnum = enumOf('MediaStatus', MEDIA_STATUSES);
 export const VerdictEnum = enumOf('Verdict', verdict.options);
 export const MediaUseEnum = enumOf('MediaUse', USES);
 export const OutcomeEnum = enumOf('Outcome', outcome.options);
+export const ComparedKindEnum = enumOf('ComparedKind', comparedKind.options);
 export const ShapeKindEnum = enumOf('ShapeKind', [
   'RECTANGLE',
   'ELLIPSE',

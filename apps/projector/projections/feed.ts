@@ -15,6 +15,7 @@ interface Subjects {
   commentId?: string;
   annotationId?: string;
   decisionId?: string;
+  comparisonId?: string;
   userId?: string;
 }
 
@@ -32,6 +33,7 @@ function changeOf(event: RecordedEvent): Row<ChangeRow> {
     commentId: data.commentId ?? null,
     annotationId: data.annotationId ?? null,
     decisionId: data.decisionId ?? null,
+    comparisonId: data.comparisonId ?? null,
     userId: data.userId ?? null,
     eventType: event.type as EventType,
     actorUserId: event.metadata.actor.userId,

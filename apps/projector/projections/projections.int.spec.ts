@@ -32,7 +32,8 @@ async function given(...written: Written[]): Promise<MemoryLog> {
 }
 const rows = async (sql: string): Promise<unknown[]> => (await pool.query<Record<string, unknown>>(sql)).rows;
 
-const { editor, client, colourist, ingest, edit, colour, v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2 } = CAST;
+const { editor, client, colourist, ingest, edit, colour, v0, v1, v2, v3, r1, r2, c1, c2, a1, a2, d1, d2, k1, k2 } =
+  CAST;
 
 it('lays out the whole relay', async () => {
   const log = await given(...relay());
@@ -218,13 +219,62 @@ it('lays out the whole relay', async () => {
     { id: d2, verdict: 'APPROVED', standing: true, withdrawn: false },
   ]);
 
+  expect(
+    await rows(
+      `SELECT id, version_id, from_version_id, from_reference_id, status, requested_by, frames_from, frames_to,
+              failure_code, ssim_min, jsonb_array_length(files) AS files FROM comparison_v1.comparison ORDER BY position`,
+    ),
+  ).toEqual(
+    [k1, k2].map((id) => ({
+      id,
+      version_id: v2,
+      from_version_id: v1,
+      from_reference_id: id === k2 ? r2 : null,
+      status: 'READY',
+      requested_by: client,
+      frames_from: 240,
+      frames_to: 230,
+      failure_code: null,
+      ssim_min: 0.89,
+      files: 2,
+    })),
+  );
+  expect(
+    await rows(
+      `SELECT seq, kind, from_in, from_out, to_in, to_out, ssim_min, still FROM comparison_v1.compared_range
+         WHERE comparison_id = '${k1}' ORDER BY seq`,
+    ),
+  ).toMatchObject([
+    { kind: 'SAME', from_in: 0, from_out: 51, to_in: 0, to_out: 51 },
+    { kind: 'REMOVED', from_in: 52, from_out: 61, to_in: null, to_out: null, still: null },
+    { kind: 'CHANGED', from_in: 62, to_out: 63, ssim_min: 0.89, still: 'difference-01.png' },
+    { seq: 3, kind: 'SAME', to_out: 229 },
+  ]);
+  expect(
+    await rows(
+      `SELECT event_type, comparison_id, version_id, stack_id FROM feed_v2.change
+         WHERE comparison_id = '${k2}' ORDER BY position`,
+    ),
+  ).toEqual(
+    ['ComparisonRequested', 'ComparisonCompleted'].map((event_type) => ({
+      event_type,
+      comparison_id: k2,
+      version_id: v2,
+      stack_id: edit,
+    })),
+  );
+  expect(
+    await rows(`SELECT type FROM audit_v2.entry WHERE entity_type = 'comparison' AND entity_id = '${k1}'
+                  ORDER BY position`),
+  ).toHaveLength(4);
+
   const seen = log.events.filter(({ type }) => type !== 'VersionOpened');
-  expect(await rows(`SELECT position, event_type FROM feed_v1.change ORDER BY position`)).toEqual(
+  expect(await rows(`SELECT position, event_type FROM feed_v2.change ORDER BY position`)).toEqual(
     seen.map(({ position, type }) => ({ position: String(position), event_type: type })),
   );
   expect(
     await rows(
-      `SELECT event_type, stack_id, actor_user_id FROM feed_v1.change WHERE user_id = '${colourist}' ORDER BY position`,
+      `SELECT event_type, stack_id, actor_user_id FROM feed_v2.change WHERE user_id = '${colourist}' ORDER BY position`,
     ),
   ).toEqual([
     { event_type: 'UserRegistered', stack_id: null, actor_user_id: EXAMPLE.user },
@@ -358,10 +408,10 @@ it('has one audit entry for each command, accepted or refused', async () => {
     refused,
   );
   const at = (of: Written) => log.events.find(({ id }) => id === of.event.id)!;
-  expect(await rows(`SELECT count(*)::int AS n FROM audit_v1.entry`)).toEqual([{ n: 7 }]);
+  expect(await rows(`SELECT count(*)::int AS n FROM audit_v2.entry`)).toEqual([{ n: 7 }]);
   expect(
     await rows(
-      `SELECT position, type, origin, entity_type, entity_id, revision, events, code FROM audit_v1.entry ORDER BY position DESC LIMIT 3`,
+      `SELECT position, type, origin, entity_type, entity_id, revision, events, code FROM audit_v2.entry ORDER BY position DESC LIMIT 3`,
     ),
   ).toMatchObject([
     {
@@ -382,7 +432,23 @@ it('has one audit entry for each command, accepted or refused', async () => {
     },
     { position: String(at(first).position), type: 'AddComment', origin: 'sealed', events: 2, code: null },
   ]);
-  expect(JSON.stringify(await rows(`SELECT * FROM audit_v1.entry`))).not.toContain('127.0.0.1');
+  expect(JSON.stringify(await rows(`SELECT * FROM audit_v2.entry`))).not.toContain('127.0.0.1');
+});
+
+it('shows a comparison that failed until it is asked for again', async () => {
+  await given(happened('ComparisonRequested'), happened('ComparisonFailed', {}, { by: null }));
+  expect(
+    await rows(`SELECT status, failure_code, failure_reason, ended_at IS NULL AS open, files
+                       FROM comparison_v1.comparison`),
+  ).toEqual([
+    {
+      status: 'FAILED',
+      failure_code: 'FFMPEG_FAILED',
+      failure_reason: 'Invalid data found when processing input',
+      open: false,
+      files: [],
+    },
+  ]);
 });
 
 it('takes the other events of people, projects and templates', async () => {

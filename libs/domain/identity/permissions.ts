@@ -49,6 +49,9 @@ export const PERMISSIONS = {
   'decision.record': DECIDERS,
   'transcode.record': SYSTEM,
   'transcode.retry': [...MAKERS, ...SYSTEM],
+  /** Have a version compared with another one, or with a reference, of those they see. */
+  'comparison.request': PERSONS,
+  'comparison.record': SYSTEM,
   'audit.read': ['ADMINISTRATOR'],
   /** Follow events as they happen; which ones, the permissions and ties of each decide. */
   'feed.read': [...PERSONS, ...SYSTEM],

@@ -81,6 +81,10 @@ export type Verdict = z.infer<typeof verdict>;
 export const outcome = z.enum(['PENDING', 'APPROVED', 'CHANGES_REQUESTED', 'REJECTED']);
 export type Outcome = z.infer<typeof outcome>;
 
+/** What frames of one medium are to those of another. CHANGED ones are the same picture with something in it that differs. */
+export const comparedKind = z.enum(['SAME', 'CHANGED', 'MOVED', 'RETIMED', 'REPLACED', 'INSERTED', 'REMOVED']);
+export type ComparedKind = z.infer<typeof comparedKind>;
+
 /** Ids used in examples, so that the generated catalogue reads as one story. */
 export const EXAMPLE = {
   organisation: '5b0a3c1e-6a2e-4c56-9a53-0d1c5d0f1a01',
@@ -94,5 +98,6 @@ export const EXAMPLE = {
   annotation: '4e1b7c93-7b0f-4a6d-9e0e-8c2a6d929209',
   decision: '6d3f5a17-02c1-4d8d-b1cd-3e7f9aa3a30a',
   reference: 'b52d8e0f-3c1a-4e77-8f60-5a9c2b6e1b0b',
+  comparison: 'f1c0a9d2-5b7e-4d43-9a1c-2e6b8d4f0c0c',
   blob: { hash: `sha256:${'9f'.repeat(32)}`, size: 18_432_000 },
 } as const;

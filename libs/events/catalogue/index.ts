@@ -3,7 +3,7 @@ import type { EventDefinition, EventsOf } from './define.js';
 import { organisationEvents, userEvents } from './identity.js';
 import { auditEvents } from './platform.js';
 import { deliverableEvents, pipelineTemplateEvents, projectEvents } from './production.js';
-import { versionEvents, versionMediaEvents, versionStackEvents } from './review.js';
+import { comparisonEvents, versionEvents, versionMediaEvents, versionStackEvents } from './review.js';
 
 export * from './asyncapi.js';
 export * from './common.js';
@@ -27,6 +27,7 @@ export const definitions = [
   ...versionStackEvents,
   ...versionEvents,
   ...versionMediaEvents,
+  ...comparisonEvents,
   ...auditEvents,
 ] as const;
 

@@ -3,6 +3,7 @@ import {
   annotationStyle,
   approvalPolicy,
   blob,
+  comparedKind,
   EXAMPLE,
   frameRange,
   id,
@@ -393,6 +394,148 @@ export const TranscodeRetried = defineEvent({
   example: { ...exampleRef, source: EXAMPLE.blob },
 });
 
+/** One of the two that are compared: a version, or a reference beside it. */
+const compared = z.object({
+  versionId: id,
+  referenceId: id.nullable(),
+  stackId: id,
+  /** Of the version. */
+  number: z.int().positive(),
+  filename,
+  blob,
+});
+const comparisonRef = {
+  comparisonId: id,
+  /** The version that is compared with something earlier, and its stack: where it is shown. */
+  ...ref,
+};
+const exampleComparison = { comparisonId: EXAMPLE.comparison, ...exampleRef };
+const exampleCompared = {
+  versionId: EXAMPLE.version,
+  referenceId: null,
+  stackId: EXAMPLE.stage,
+  number: 2,
+  filename: 'harbour_edit_v2.mov',
+  blob: EXAMPLE.blob,
+};
+export const ComparisonRequested = defineEvent({
+  type: 'ComparisonRequested',
+  context,
+  category: 'comparison',
+  description: 'Somebody asked how a version differs from another or from a reference; again after a failure.',
+  schema: z.object({ ...comparisonRef, from: compared, to: compared }),
+  example: {
+    ...exampleComparison,
+    from: {
+      ...exampleCompared,
+      versionId: EXAMPLE.annotation,
+      number: 1,
+      filename: 'harbour_edit.mov',
+      blob: { hash: `sha256:${'8d'.repeat(32)}`, size: 18_102_400 },
+    },
+    to: exampleCompared,
+  },
+});
+const frame = z.int().nonnegative();
+/** Structural similarity, 0 to 1. */
+const ssim = z.number().max(1);
+export const ComparisonCompleted = defineEvent({
+  type: 'ComparisonCompleted',
+  context,
+  category: 'comparison',
+  description:
+    'Which frames of the two are which, how alike they are, and where they differ; stills show where in the picture.',
+  schema: z.object({
+    ...comparisonRef,
+    /** How many each has. */
+    frames: z.object({ from: frame, to: frame }),
+    /** In the order of the later one; what was removed stands where it was. */
+    ranges: z
+      .array(
+        z.object({
+          kind: comparedKind,
+          /** Null for INSERTED. */
+          from: frameRange.nullable(),
+          /** Null for REMOVED. */
+          to: frameRange.nullable(),
+          /** Of the pairs in it; null where nothing is paired. */
+          ssim: z.object({ mean: ssim, min: ssim }).nullable(),
+          /** A file that shows where a pair of its frames differs. */
+          still: z.object({ name: z.string(), from: frame, to: frame }).nullable(),
+        }),
+      )
+      .max(1000),
+    /** There are more ranges than the list takes; the report has them. */
+    truncated: z.boolean(),
+    /** Of all pairs; null when nothing of the two is the same. PSNR in dB, null when all are identical. */
+    quality: z
+      .object({
+        ssim: z.object({ mean: ssim, min: ssim }),
+        psnr: z.object({ mean: z.number(), min: z.number() }).nullable(),
+      })
+      .nullable(),
+    /** The pairs least alike, worst first. */
+    worst: z.array(z.object({ from: frame, to: frame, ssim, psnr: z.number().nullable() })).max(10),
+    /** JSON with SSIM and PSNR of every pair. */
+    report: blob,
+    files: z
+      .array(
+        z.object({
+          name: z.string(),
+          role: z.enum(['REPORT', 'DIFFERENCE']),
+          mime: z.string(),
+          hash: blob.shape.hash,
+          size: blob.shape.size,
+        }),
+      )
+      .max(64),
+  }),
+  example: {
+    ...exampleComparison,
+    frames: { from: 240, to: 230 },
+    ranges: [
+      { kind: 'SAME', from: { in: 0, out: 51 }, to: { in: 0, out: 51 }, ssim: null, still: null },
+      { kind: 'REMOVED', from: { in: 52, out: 61 }, to: null, ssim: null, still: null },
+      {
+        kind: 'CHANGED',
+        from: { in: 62, out: 73 },
+        to: { in: 52, out: 63 },
+        ssim: { mean: 0.91, min: 0.89 },
+        still: { name: 'difference-01.png', from: 66, to: 56 },
+      },
+      { kind: 'SAME', from: { in: 74, out: 239 }, to: { in: 64, out: 229 }, ssim: null, still: null },
+    ],
+    truncated: false,
+    quality: { ssim: { mean: 0.985, min: 0.89 }, psnr: { mean: 38.2, min: 24.1 } },
+    worst: [{ from: 66, to: 56, ssim: 0.89, psnr: 24.1 }],
+    report: { hash: `sha256:${'c3'.repeat(32)}`, size: 9120 },
+    files: [
+      {
+        name: 'difference-01.png',
+        role: 'DIFFERENCE',
+        mime: 'image/png',
+        hash: `sha256:${'d4'.repeat(32)}`,
+        size: 31_400,
+      },
+      {
+        name: 'comparison.json',
+        role: 'REPORT',
+        mime: 'application/json',
+        hash: `sha256:${'c3'.repeat(32)}`,
+        size: 9120,
+      },
+    ],
+  },
+});
+export const ComparisonFailed = defineEvent({
+  type: 'ComparisonFailed',
+  context,
+  category: 'comparison',
+  description: 'The two could not be compared; the reason is ffmpeg’s own. It may be asked for again.',
+  schema: z.object({ ...comparisonRef, code: z.string(), reason: z.string().max(5000) }),
+  example: { ...exampleComparison, code: 'FFMPEG_FAILED', reason: 'Invalid data found when processing input' },
+});
+
 export const versionStackEvents = [VersionUploaded, VersionWithdrawn] as const;
 export const versionEvents = [
   VersionOpened,
@@ -413,6 +556,8 @@ export const versionEvents = [
   VersionOutcomeChanged,
 ] as const;
 export const versionMediaEvents = [TranscodeCompleted, TranscodeFailed, TranscodeRetried] as const;
+export const comparisonEvents = [ComparisonRequested, ComparisonCompleted, ComparisonFailed] as const;
 export type VersionStackEvent = EventsOf<typeof versionStackEvents>;
 export type VersionEvent = EventsOf<typeof versionEvents>;
 export type VersionMediaEvent = EventsOf<typeof versionMediaEvents>;
+export type ComparisonEvent = EventsOf<typeof comparisonEvents>;
