@@ -23,6 +23,12 @@ import {
   StageResolver,
 } from './production/production.resolver.js';
 import {
+  ComparisonPayloadResolver,
+  ComparisonResolver,
+  ComparisonsResolver,
+  VersionComparisonsResolver,
+} from './review/comparison.resolver.js';
+import {
   AnnotationPayloadResolver,
   AnnotationResolver,
   CommentPayloadResolver,
@@ -70,6 +76,10 @@ export const RESOLVERS = [
   AnnotationPayloadResolver,
   DecisionResolver,
   DecisionPayloadResolver,
+  ComparisonsResolver,
+  VersionComparisonsResolver,
+  ComparisonResolver,
+  ComparisonPayloadResolver,
   LiveResolver,
   StackChangeResolver,
   ProjectChangeResolver,

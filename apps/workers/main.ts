@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/index.js';
+import { COMPARE_QUEUE, compareJob, outcomeMemory, TRANSCODE_QUEUE, transcodeJob } from '#libs/application/index.js';
 import { auditRefusals, CommandExecutor, openEventLog, startWithErasures } from '#libs/events/log/index.js';
 import { openJobs } from '#libs/jobs/index.js';
 import { openBlobStore, useFfmpeg } from '#libs/media/index.js';
@@ -10,14 +10,16 @@ import { openSnapshots } from '#libs/snapshots/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
 import { forgetter } from './forget.js';
 import { startLedger } from './ledger.js';
+import { compare } from './processors/compare.js';
 import { transcode } from './processors/transcode.js';
 import { runReaction, type Reaction } from './reaction.js';
+import { compareMedia } from './reactions/compare-media.js';
 import { erasePersons } from './reactions/erase-persons.js';
 import { finishUpload } from './reactions/finish-upload.js';
 import { moveJobCard } from './reactions/move-job-card.js';
 import { transcodeUploads } from './reactions/transcode-uploads.js';
 
-export const REACTIONS: readonly Reaction[] = [finishUpload, moveJobCard, transcodeUploads, erasePersons];
+export const REACTIONS: readonly Reaction[] = [finishUpload, moveJobCard, transcodeUploads, compareMedia, erasePersons];
 
 await runService('workers', async ({ config, logger }) => {
   const warn = (what: string) => (err: unknown) => logger.warn({ err }, what);
@@ -78,15 +80,25 @@ await runService('workers', async ({ config, logger }) => {
         logger.error({ err: error, jobId, attempt, final }, 'transcode job failed'),
     },
   );
-  await worker.ready();
+  const comparer = jobs.worker(
+    COMPARE_QUEUE,
+    compareJob,
+    (context) => compare(context, { executor, blobs, jobs, logger, workDir, threads: config.media.ffmpegThreads }),
+    {
+      concurrency: 1,
+      onFailed: ({ jobId, attempt, error, final }) =>
+        logger.error({ err: error, jobId, attempt, final }, 'comparison job failed'),
+    },
+  );
+  await Promise.all([worker.ready(), comparer.ready()]);
   const ledger = await startLedger(config, logger);
   return {
     async health() {
-      return { transcode: await jobs.counts(TRANSCODE_QUEUE) };
+      return { transcode: await jobs.counts(TRANSCODE_QUEUE), compare: await jobs.counts(COMPARE_QUEUE) };
     },
     async stop() {
       abort.abort();
-      await worker.close({ graceMs: 2000 });
+      await Promise.all([worker, comparer].map((each) => each.close({ graceMs: 2000 })));
       await Promise.all(reactions);
       await ledger.stop();
       await jobs.close();

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { In } from 'typeorm';
 import type { EventLog } from '#libs/events/log/index.js';
 import type { Jobs } from '#libs/jobs/index.js';
-import { TRANSCODE_QUEUE } from '#libs/application/index.js';
+import { COMPARE_QUEUE, TRANSCODE_QUEUE } from '#libs/application/index.js';
 import {
   ChangeRow,
   feed,
@@ -61,7 +61,7 @@ export class OperationsView {
   /** @param before the look before this one, for the rate between the two */
   async look(before?: Operations): Promise<Operations> {
     const at = new Date();
-    const [head, rows, reactionRows, parkedByReaction, queue, rebuilds, parked] = await Promise.all([
+    const [head, rows, reactionRows, parkedByReaction, queues, rebuilds, parked] = await Promise.all([
       this.log.head(),
       this.store.query<{ name: string; version: number; position: string; updated_at: Date }>(
         `SELECT name, version, min(position)::text AS position, max(updated_at) AS updated_at
@@ -69,7 +69,7 @@ export class OperationsView {
       ),
       this.jobs.checkpoint.all(),
       this.jobs.parked.counts(),
-      this.#queue(TRANSCODE_QUEUE),
+      Promise.all([TRANSCODE_QUEUE, COMPARE_QUEUE].map((name) => this.#queue(name))),
       listRebuilds(this.store.pool),
       parkedNow(this.store.pool),
     ]);
@@ -108,7 +108,7 @@ export class OperationsView {
       parked: parked.parked,
       parkedAccess: parked.access,
       reactions,
-      queues: [queue],
+      queues,
       subscribers: this.changes.statistics(),
     };
   }

@@ -15,6 +15,7 @@ import type { Jobs } from '#libs/jobs/index.js';
 import {
   AnnotationRow,
   CommentRow,
+  ComparisonRow,
   DecisionRow,
   DeliverableRow,
   OrganisationRow,
@@ -38,6 +39,7 @@ import {
   VersionStack,
   WorkChange,
 } from '../review/types.js';
+import { Comparison, ComparisonProgress } from '../review/comparison.types.js';
 import { versionById } from '../review/review.resolver.js';
 import { Deliverable, Project, Stage } from '../production/types.js';
 import { User } from '../identity/types.js';
@@ -52,7 +54,7 @@ import { ReadStore, type ReadSession } from '../platform/read-store.js';
 import { refusalError } from '../platform/refusals.js';
 import { Position } from '../platform/scalars.js';
 import { JOBS } from '../platform/tokens.js';
-import { versionOfTopic } from '#libs/application/index.js';
+import { comparisonTopic, progressTopic } from '#libs/application/index.js';
 
 @ArgsType()
 export class AfterArgs {
@@ -105,6 +107,10 @@ export class StackChangeResolver {
   decision(@Parent() { decisionId }: StackChange, @Context() { read }: RequestContext) {
     return read.byId(DecisionRow, decisionId);
   }
+  @ResolveField(() => Comparison, { nullable: true })
+  comparison(@Parent() { comparisonId }: StackChange, @Context() { read }: RequestContext) {
+    return read.byId(ComparisonRow, comparisonId);
+  }
   @ResolveField(() => Stage, { nullable: true })
   stage(@Parent() { stageId, stackId }: StackChange, @Context() { read }: RequestContext) {
     return read.byId(StageRow, stageId ?? stackId);
@@ -132,6 +138,10 @@ export class ProjectChangeResolver {
   @ResolveField(() => Version, { nullable: true })
   version(@Parent() { versionId }: ProjectChange, @Context() { read }: RequestContext) {
     return versionById(read, versionId);
+  }
+  @ResolveField(() => Comparison, { nullable: true })
+  comparison(@Parent() { comparisonId }: ProjectChange, @Context() { read }: RequestContext) {
+    return read.byId(ComparisonRow, comparisonId);
   }
 }
 
@@ -195,9 +205,10 @@ export class LiveResolver {
       [CommentRow, 'Comment'],
       [AnnotationRow, 'Annotation'],
       [DecisionRow, 'Decision'],
+      [ComparisonRow, 'Comparison'],
     ] as const) {
       const row = await read.byId<
-        ProjectRow | DeliverableRow | StageRow | VersionRow | CommentRow | AnnotationRow | DecisionRow
+        ProjectRow | DeliverableRow | StageRow | VersionRow | CommentRow | AnnotationRow | DecisionRow | ComparisonRow
       >(entity, id);
       if (!row) continue;
       const seen = await visible(read, viewer, row, (r) => ('projectId' in r ? r.projectId : r.id));
@@ -290,7 +301,37 @@ export class LiveResolver {
     try {
       const version = await visible(read, viewer, await versionById(read, versionId), (v) => v.projectId);
       if (!version) throw notVisible('version');
-      return ending((signal) => this.#progress(context, version, signal));
+      const topic = progressTopic(version.id);
+      return ending((signal) =>
+        this.#progress(context, version, topic, signal, ({ fraction, fps = null, frame = null }) => ({
+          ...{ versionId: version.id, fraction, fps, frame, done: fraction >= 1 },
+        })),
+      );
+    } finally {
+      await read.release();
+    }
+  }
+
+  @Subscription(() => ComparisonProgress, {
+    description: 'Live progress of a comparison. The result comes as an event of the stack.',
+    resolve: (progress: ComparisonProgress) => progress,
+  })
+  async comparisonProgress(
+    @Args('comparisonId', { type: () => ID }) comparisonId: string,
+    @Context() context: RequestContext,
+  ): Promise<AsyncGenerator<ComparisonProgress>> {
+    const viewer = requirePermission(context, 'version.read');
+    const read = this.store.session();
+    try {
+      const found = await read.byId(ComparisonRow, comparisonId);
+      const comparison = await visible(read, viewer, found, (c) => c.projectId);
+      if (!comparison) throw notVisible('comparison');
+      const topic = comparisonTopic(comparison.id);
+      return ending((signal) =>
+        this.#progress(context, comparison, topic, signal, ({ fraction }) => ({
+          ...{ comparisonId: comparison.id, fraction, done: fraction >= 1 },
+        })),
+      );
     } finally {
       await read.release();
     }
@@ -340,18 +381,19 @@ export class LiveResolver {
     }
   }
 
-  async *#progress(
+  async *#progress<T extends { readonly done: boolean }>(
     context: RequestContext,
-    version: VersionRow,
+    of: { readonly projectId: string; readonly organisationId: string },
+    topic: string,
     signal: AbortSignal,
-  ): AsyncGenerator<TranscodeProgress> {
+    toMessage: (payload: { fraction: number; fps?: number; frame?: number }) => T,
+  ): AsyncGenerator<T> {
     const viewer = viewerOf(context);
-    let latest: TranscodeProgress | undefined;
+    let latest: T | undefined;
     let wake: (() => void) | undefined;
-    const stop = this.jobs.onProgress(({ topic, payload }) => {
-      if (versionOfTopic(topic) !== version.id) return;
-      const { fraction, fps = null, frame = null } = payload as { fraction: number; fps?: number; frame?: number };
-      latest = { versionId: version.id, fraction, fps, frame, done: fraction >= 1 };
+    const stop = this.jobs.onProgress(({ topic: told, payload }) => {
+      if (told !== topic) return;
+      latest = toMessage(payload as { fraction: number });
       wake?.();
     });
     const end = () => wake?.();
@@ -365,7 +407,7 @@ export class LiveResolver {
         const message = latest;
         latest = undefined;
         const read = this.store.session();
-        const seen = await seesProjectIn(read, viewer, version).finally(() => read.release());
+        const seen = await seesProjectIn(read, viewer, of).finally(() => read.release());
         if (!seen) throw notVisible('version');
         yield message;
         if (message.done) return;

@@ -12,6 +12,7 @@ import {
   type Offload,
 } from '#libs/media/index.js';
 import {
+  ComparisonRow,
   ReferenceRow,
   VersionMediaRow,
   VersionRow,
@@ -79,6 +80,21 @@ export function mediaRoute({ key, blobs, store, access, secrets, offload }: Medi
     return null;
   }
 
+  /** What a comparison of the version with another one made, as long as both are there. */
+  async function ofComparison(versionId: string, hash: string): Promise<Opened['files'] | null> {
+    const { manager } = store;
+    const comparison = await manager
+      .getRepository(ComparisonRow)
+      .findOneBy({ versionId, reportHash: hash, status: 'READY' });
+    if (!comparison) return null;
+    const from = await manager.getRepository(VersionRow).findOneBy({ id: comparison.fromVersionId });
+    if (!from || from.status === 'WITHDRAWN') return null;
+    const reference = comparison.fromReferenceId;
+    const lies = { id: reference ?? '', detached: false };
+    if (reference !== null && !(await manager.getRepository(ReferenceRow).existsBy(lies))) return null;
+    return new Map(comparison.files.map((file) => [file.name, file]));
+  }
+
   async function open(versionId: string, hash: string): Promise<Opened | null> {
     const cacheKey = `${versionId} ${hash}`;
     const cached = opened.get(cacheKey);
@@ -89,7 +105,7 @@ export function mediaRoute({ key, blobs, store, access, secrets, offload }: Medi
     if (version && version.number !== null && version.status !== 'WITHDRAWN') {
       const { projectId, organisationId } = version;
       const files = filesOf(hash, version, await manager.getRepository(VersionMediaRow).findOneBy({ versionId }));
-      const found = files ?? (await besideVersion(versionId, hash));
+      const found = files ?? (await besideVersion(versionId, hash)) ?? (await ofComparison(versionId, hash));
       value = found && { projectId, organisationId, files: found };
     }
     opened.set(cacheKey, { at: Date.now(), value });

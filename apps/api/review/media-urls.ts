@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { can } from '#libs/domain/index.js';
 import { scopeOf, signPath } from '#libs/media/index.js';
-import type { TranscodedMedia, VersionRow } from '#libs/read-models/index.js';
+import type { ComparisonRow, TranscodedMedia, VersionRow } from '#libs/read-models/index.js';
 import type { Config } from '#libs/runtime/index.js';
 import type { RequestContext } from '../platform/context.js';
 import { CONFIG } from '../platform/tokens.js';
@@ -36,6 +36,18 @@ export class MediaUrls {
   original(context: RequestContext, version: VersionRow, hash = version.blobHash): string | null {
     if (!context.viewer || !can(context.viewer.role, 'version.download') || version.status === 'WITHDRAWN') return null;
     return this.#url(context, version, hash, ORIGINAL);
+  }
+
+  /** Of a file that a comparison made; `version` is the later of the two. Null once either was withdrawn. */
+  ofComparison(
+    context: RequestContext,
+    comparison: ComparisonRow,
+    { version, from }: { version: VersionRow; from: VersionRow },
+    name: string,
+  ): string | null {
+    if (!comparison.reportHash || version.status === 'WITHDRAWN' || from.status === 'WITHDRAWN') return null;
+    if (!comparison.files.some((file) => file.name === name)) return null;
+    return this.#url(context, version, comparison.reportHash, name);
   }
 
   #url(context: RequestContext, version: VersionRow, hash: string, name: string): string | null {

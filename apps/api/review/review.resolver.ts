@@ -112,18 +112,22 @@ async function rangeOf(
   row: { rangeIn: number | null; rangeOut: number | null; versionId: string },
 ): Promise<FrameRange | null> {
   if (row.rangeIn === null || row.rangeOut === null) return null;
-  const version = await read.byId(VersionRow, row.versionId);
+  return toFrameRange({ in: row.rangeIn, out: row.rangeOut }, await read.byId(VersionRow, row.versionId));
+}
+
+/** Frames with their timecode, in the rate and from the start of the media they are of. */
+export function toFrameRange(range: { in: number; out: number }, of: UploadedMedia | null): FrameRange {
   const text = (frame: number): string | null => {
-    if (!version || version.rateNum === null || version.rateDen === null) return null;
-    const rate = { num: version.rateNum, den: version.rateDen };
-    const start = version.startTimecode ? parseTimecode(version.startTimecode, rate) : null;
+    if (!of || of.rateNum === null || of.rateDen === null) return null;
+    const rate = { num: of.rateNum, den: of.rateDen };
+    const start = of.startTimecode ? parseTimecode(of.startTimecode, rate) : null;
     try {
-      return formatTimecode((start?.ok ? start.value.frame : 0) + frame, rate, { dropFrame: version.dropFrame });
+      return formatTimecode((start?.ok ? start.value.frame : 0) + frame, rate, { dropFrame: of.dropFrame });
     } catch {
       return null;
     }
   };
-  return { in: row.rangeIn, out: row.rangeOut, timecodeIn: text(row.rangeIn), timecodeOut: text(row.rangeOut) };
+  return { in: range.in, out: range.out, timecodeIn: text(range.in), timecodeOut: text(range.out) };
 }
 
 /** Where the files of some media are. */

@@ -370,6 +370,7 @@ export abstract class ChangeMessage {
   commentId: string | null;
   annotationId: string | null;
   decisionId: string | null;
+  comparisonId: string | null;
 }
 @ObjectType({ description: 'One event of a stack, with what it touched at that position or newer.' })
 export class StackChange extends ChangeMessage {}
