@@ -53,6 +53,8 @@ const BEAM = 16;
 /** Frames that a hash brings up for one frame. */
 const SEEDS = 12;
 const MAX_WALK = 256;
+/** Frames in a row that must be new to be told from repeats. */
+const MIN_NEW = 3;
 /** Blocks shorter than this, one after another with steps between them, are a change of speed. */
 const RETIME_RUN = 12;
 const RETIME_BLOCKS = 4;
@@ -65,7 +67,7 @@ const RETIME_BLOCKS = 4;
 export function alignFrames(a: Signatures, b: Signatures): CutMap {
   if (a.columns !== b.columns || a.rows !== b.rows) throw new TypeError('signatures of different sizes');
   const distance = distanceOf(a, b);
-  const frames = slideBoundaries(cheapestPath(a, b, distance), a.count, distance);
+  const frames = withoutFalseRepeats(slideBoundaries(cheapestPath(a, b, distance), a.count, distance), distance);
   return { frames, blocks: toBlocks(frames, a.count) };
 }
 
@@ -305,6 +307,35 @@ function slideBoundaries(path: Int32Array, countA: number, distance: Distance): 
   for (let frame = 1; frame < frames.length; frame += 1) {
     const mine = frames[frame - 1]! + 1;
     if (frames[frame]! < 0 && mine > 0 && mine < countA && distance(mine, frame) <= ALIKE) frames[frame] = mine;
+  }
+  return frames;
+}
+
+/**
+ * Frames that are new, where what comes before and after goes on in the first, look a little like the last and the next one it has: a
+ * path may take them for repeats of these. A repeat is as like its frame as the others are; where one is not, none but the most alike
+ * stays, if that leaves enough that are alone.
+ */
+function withoutFalseRepeats(path: Int32Array, distance: Distance): Int32Array {
+  const apart = Float64Array.from(path, (a, b) => (a < 0 ? Number.NaN : distance(a, b)));
+  const known = apart.filter((one) => !Number.isNaN(one)).sort();
+  const limit = NOISE + 3 * (known[known.length >> 1] ?? 0);
+  const frames = Int32Array.from(path);
+  for (let first = 0; first < path.length;) {
+    let end = first + 1;
+    while (end < path.length && path[first]! >= 0 && path[end] === path[first]) end += 1;
+    const group = apart.subarray(first, end);
+    const least = group.reduce((low, one, at) => (one < group[low]! ? at : low), 0);
+    if (end - first > 1 && group.some((one) => one > group[least]! + limit))
+      for (let at = first; at < end; at += 1) if (at !== first + least) frames[at] = -1;
+    first = end;
+  }
+  for (let first = 0; first < frames.length;) {
+    let end = first + 1;
+    while (end < frames.length && frames[first]! < 0 && frames[end]! < 0) end += 1;
+    // A few at a time are pictures mixed of two, as a change of speed makes them.
+    if (end - first < MIN_NEW) for (let at = first; at < end; at += 1) frames[at] = path[at]!;
+    first = end;
   }
   return frames;
 }

@@ -122,6 +122,21 @@ test('twice and half the speed', () => {
   expect([...slow.frames].slice(200, 300)).toEqual(span(200, 50).flatMap((k) => [k, k]));
 });
 
+test.each([
+  [40, 10],
+  [103, 6],
+  [222, 14],
+  [371, 25],
+  [480, 40],
+])('a shot that goes on for longer, from frame %i for %i frames', (first, count) => {
+  const shorter = a.filter((_, frame) => frame < first || frame >= first + count);
+  expect(told(alignFrames(signatures(shorter), signatures(a, 1)))).toEqual([
+    ['SAME', [0, first], [0, first]],
+    ['INSERTED', null, [first, count]],
+    ['SAME', [first, 600 - first - count], [first + count, 600 - first - count]],
+  ]);
+});
+
 test('pictures that are all alike are taken in order', () => {
   const still = Array.from({ length: 100 }, () => a[0]!);
   const map = alignFrames(signatures(still), signatures(still, 2));
