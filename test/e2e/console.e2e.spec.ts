@@ -90,11 +90,14 @@ async function settled(): Promise<Status['operations']> {
 it('shows nothing behind once all is quiet, and the transcode among the finished jobs', async () => {
   const operations = await settled();
   expect(operations.projections.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['identity', 'production', 'review', 'feed']),
+    expect.arrayContaining(['identity', 'production', 'review', 'comparison', 'feed']),
   );
   expect(operations.projections.every(({ lag }) => !lag.more && lag.seconds === 0)).toBe(true);
   expect(operations.reactions.map(({ name }) => name)).toContain('transcode-uploads');
-  expect(operations.queues).toEqual([{ name: 'transcode', completed: 1, failed: 0 }]);
+  expect(operations.queues).toEqual([
+    { name: 'transcode', completed: 1, failed: 0 },
+    { name: 'compare', completed: 0, failed: 0 },
+  ]);
 });
 
 it('a projector that is down is seen to lag by what was written since, and to catch up', async () => {
@@ -168,7 +171,7 @@ it('read models are rebuilt beside those that are read, and take their place', a
   })();
   const text = await printed('rebuild').finally(() => (over = true));
   await reading;
-  for (const name of ['identity', 'production', 'review', 'feed', 'audit'])
+  for (const name of ['identity', 'production', 'review', 'comparison', 'feed', 'audit'])
     expect(text).toMatch(new RegExp(`^${name} +\\d+ +DONE `, 'm'));
   expect(await ask()).toEqual(before);
   const listed = JSON.parse(await printed('rebuild', 'list', '--json')) as { state: string }[];
@@ -228,7 +231,7 @@ it('an event that cannot be projected is parked, shown, and left out by decision
 it('rows are compared with those of a clean rebuild, and a row that is wrong is named', async () => {
   await settled();
   const text = await printed('verify');
-  for (const name of ['identity', 'production', 'review', 'feed', 'audit'])
+  for (const name of ['identity', 'production', 'review', 'comparison', 'feed', 'audit'])
     expect(text).toMatch(new RegExp(`^${name} +\\d+ +DONE .*as they should be`, 'm'));
   const pool = createPool(loadConfig(stack.env).databases.read, { max: 1 });
   const { rows } = await pool.query<{ id: string }>(

@@ -9,6 +9,7 @@ import { makeClip } from '#libs/media/testmedia.js';
 import { loadConfig } from '#libs/runtime/index.js';
 import { startStack, type TestStack } from '../support/stack.js';
 import {
+  compared,
   domainEvents,
   eventually,
   found,
@@ -62,6 +63,7 @@ let comment: string;
 let annotation: string;
 let decision: string;
 let reference: string;
+let comparison: string;
 let uploadId: string;
 let session: string;
 let before: bigint;
@@ -108,6 +110,13 @@ beforeAll(async () => {
   );
   reference = attached.reference.id;
   await referenceTranscoded(admin, v2);
+  const asked = await client.does<{ comparison: { id: string } }>(
+    'compareVersions',
+    { versionId: v2, withVersionId: v1 },
+    'comparison { id }',
+  );
+  comparison = asked.comparison.id;
+  await compared(admin, comparison);
   // So that there is a rebuild to see.
   await admin.does('rebuildProjections', { projections: ['audit'] });
   await admin.does('verifyProjections', { projections: ['feed'] }, 'verifications { id }');
@@ -232,6 +241,11 @@ describe('queries', () => {
     upload: [hidden(() => `upload(id: "${uploadId}") { filename }`)],
     users: [own(() => 'users { totalCount edges { node { id name email } } }')],
     version: [hidden(() => `version(id: "${v2}") { filename media { hlsUrl originalUrl } decisions { text } }`)],
+    comparison: [
+      hidden(
+        () => `comparison(id: "${comparison}") { from { version { filename } } to { version { filename } } reportUrl }`,
+      ),
+    ],
     versionStack: [hidden(() => `versionStack(id: "${stageId}") { current { filename } }`)],
     viewer: [{ ...own(() => 'viewer { id name email }'), nobody: NOTHING }],
   };
@@ -361,6 +375,7 @@ describe('mutations', () => {
       loner: 'INVALID_CREDENTIALS',
     },
     reactivateUser: managed(() => ({ userId: client.id })),
+    compareVersions: onVersion(() => ({ versionId: v2, withVersionId: v1 })),
     recordDecision: { ...onVersion(() => ({ versionId: v2, verdict: 'REJECTED', text: 'x' })), loner: 'FORBIDDEN' },
     // Somebody has the address.
     registerUser: {
@@ -438,6 +453,12 @@ describe('subscriptions', () => {
       stackChanged: {
         args: () => ({ stackId: stageId }),
         selection: 'position eventType',
+        outsider: 'NOT_FOUND',
+        loner: 'NOT_FOUND',
+      },
+      comparisonProgress: {
+        args: () => ({ comparisonId: comparison }),
+        selection: 'fraction',
         outsider: 'NOT_FOUND',
         loner: 'NOT_FOUND',
       },

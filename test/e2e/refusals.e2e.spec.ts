@@ -11,6 +11,7 @@ import { makeClip, makeTruncated } from '#libs/media/testmedia.js';
 import { startStack, type TestStack } from '../support/stack.js';
 import {
   auditEvents,
+  compared,
   domainEvents,
   eventually,
   found,
@@ -58,6 +59,7 @@ interface Studio {
   readonly annotation: string;
   readonly decision: string;
   readonly reference: string;
+  readonly comparison: string;
   readonly session: string;
 }
 
@@ -123,6 +125,12 @@ async function studio(name: string): Promise<Studio> {
     'reference { id }',
   );
   await referenceTranscoded(admin, current);
+  const { comparison } = await client.does<{ comparison: { id: string } }>(
+    'compareVersions',
+    { versionId: current, withVersionId: locked },
+    'comparison { id }',
+  );
+  await compared(admin, comparison.id);
   const { uploadId } = await upload(editor, clip, 'spare.mov');
   const { sessions } = await client.read<{ sessions: { id: string }[] }>('{ sessions { id } }');
   return {
@@ -138,6 +146,7 @@ async function studio(name: string): Promise<Studio> {
     annotation: added.comment.annotations[0]!.id,
     decision: decision.id,
     reference: reference.id,
+    comparison: comparison.id,
     session: sessions[0]!.id,
   };
 }
@@ -357,6 +366,10 @@ describe('ids of another organisation', () => {
     attachReference: () => [mine.editor, { versionId: mine.current, uploadId: mine.uploadId }],
     changeStageState: () => [mine.admin, { stageId: mine.plan.stages['edit'], to: 'IN_REVIEW' }],
     changeUserRole: () => [mine.admin, { userId: mine.editor.id, role: 'PRODUCER' }],
+    compareVersions: () => [
+      mine.client,
+      { versionId: mine.current, withVersionId: mine.current, withReferenceId: mine.reference },
+    ],
     createDeliverable: () => [
       mine.admin,
       { projectId: mine.plan.projectId, templateId: mine.plan.templateId, name: 'Cutdown' },
@@ -406,6 +419,8 @@ describe('ids of another organisation', () => {
       annotationId: theirs.annotation,
       decisionId: theirs.decision,
       referenceId: theirs.reference,
+      withVersionId: theirs.current,
+      withReferenceId: theirs.reference,
       uploadId: theirs.uploadId,
       sessionId: theirs.session,
     })[field]!;
@@ -416,6 +431,7 @@ describe('ids of another organisation', () => {
     annotationId: 'ANNOTATION_NOT_FOUND',
     decisionId: 'DECISION_NOT_FOUND',
     referenceId: 'REFERENCE_NOT_FOUND',
+    withReferenceId: 'REFERENCE_NOT_FOUND',
     uploadId: 'UPLOAD_NOT_FOUND',
   };
   const cases = Object.entries(mutations)
@@ -480,6 +496,7 @@ describe('ids of another organisation', () => {
               theirs.comment,
               theirs.annotation,
               theirs.decision,
+              theirs.comparison,
             ]
           : [
               {
@@ -488,6 +505,7 @@ describe('ids of another organisation', () => {
                 stage: theirs.plan.stages['edit'],
                 versionStack: theirs.plan.stages['edit'],
                 version: theirs.current,
+                comparison: theirs.comparison,
                 upload: theirs.uploadId,
               }[name]!,
             ];
@@ -500,7 +518,7 @@ describe('ids of another organisation', () => {
         asked.push([name, id]);
       }
     }
-    expect(asked).toHaveLength(16);
+    expect(asked).toHaveLength(18);
     const lists = await mine.admin.read<Record<string, unknown>>(
       '{ users { edges { node { id } } } projects { edges { node { id } } } pipelineTemplates { id } }',
     );
@@ -513,11 +531,12 @@ describe('ids of another organisation', () => {
       stackId: theirs.plan.stages['edit']!,
       projectId: theirs.plan.projectId,
       versionId: theirs.current,
+      comparisonId: theirs.comparison,
     };
     for (const [name, field] of Object.entries(subscriptions)) {
       const id = field.args.find((arg) => arg.name !== 'after')?.name;
       if (!id) continue;
-      const selection = name === 'transcodeProgress' ? 'fraction' : 'position eventType';
+      const selection = name.endsWith('Progress') ? 'fraction' : 'position eventType';
       const feed = await mine.admin.follow(name, { [id]: ids[id]! }, selection);
       expect([name, await feed.ended()]).toEqual([name, expect.objectContaining({ kind: 'error', code: 'NOT_FOUND' })]);
       await feed.close();

@@ -512,6 +512,16 @@ export const referenceTranscoded = (person: Person, versionId: string): Promise<
     120_000,
   );
 
+export const compared = (person: Person, comparisonId: string): Promise<unknown> =>
+  eventually(
+    () =>
+      person.read<{ comparison: { status: string } }>('query ($id: ID!) { comparison(id: $id) { status } }', {
+        id: comparisonId,
+      }),
+    ({ comparison }) => comparison.status === 'READY',
+    120_000,
+  );
+
 export const stateOf = (person: Person, stageId: string, state: string): Promise<unknown> =>
   eventually(
     () => person.read<{ stage: { state: string } }>('query ($id: ID!) { stage(id: $id) { state } }', { id: stageId }),
