@@ -57,6 +57,14 @@ export function mayBeIntra(video: VideoTrack): boolean {
   return INTRA.has(video.codec);
 }
 
+/**
+ * MXF need not say when pictures are shown, only the order they are stored in; then their times are late by the decoder's delay, and
+ * only counting from the first one is right.
+ */
+export function mustCount({ container, video }: MediaInfo): boolean {
+  return container === 'MXF' && video !== null && !mayBeIntra(video);
+}
+
 export type OutputContainer = 'mov' | 'mxf' | 'mkv';
 
 /** The frames asked for with their handles, kept inside the medium. RANGE_OUTSIDE_MEDIA. */

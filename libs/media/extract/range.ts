@@ -24,6 +24,7 @@ import {
   labelArguments,
   languageArguments,
   mayBeIntra,
+  mustCount,
   pictureEncoder,
   resolveRange,
   samplesOf,
@@ -350,9 +351,7 @@ function encoding(
   threads: number | undefined,
 ): Picture & { input: FileInput } {
   const { rate, variableRate } = info.video!;
-  // MXF need not say when pictures are shown, only the order they are stored in; then their times are late by the decoder's delay, and
-  // only counting from the first one is right.
-  const byCount = info.container === 'MXF' && !mayBeIntra(info.video!);
+  const byCount = mustCount(info);
   const lead = byCount ? times.start : Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
   const seek = times.start - lead;
   // ffmpeg 7 forgets how long a picture lasts when `setpts` moves it, and the last one of the film is lost: `fps` says it again, and

@@ -73,6 +73,21 @@ test('first and last frame alone, long-GOP and intra', async () => {
   }
 });
 
+test.each([
+  ['open.mxf', { codec: 'h264', gop: 12, openGop: true }],
+  ['closed.mxf', { codec: 'h264', gop: 12 }],
+  ['mpeg2.mxf', { codec: 'mpeg2' }],
+] as [string, ClipOptions][])('long-GOP MXF, whose times may be those of decoding: %s', async (name, options) => {
+  const { file, info } = await clip(name, { ...options, rate: RATES['25'], frames: 100 });
+  for (const first of [0, 1, 13, 50, 75, 99]) {
+    const count = Math.min(3, 100 - first);
+    const target = join(folder, `${name}-${first}`);
+    unwrap(await extractStills(file, target, info, { first, count }, 'png'));
+    const seen = count === 1 ? await numbers(`${target}.png`, 0, 1) : await numbers(`${target}.%06d.png`, first, count);
+    expect([first, seen]).toEqual([first, Array.from({ length: count }, (_, index) => first + index)]);
+  }
+});
+
 test('grey is the same grey: levels and matrix are the source’s', async () => {
   const file = join(folder, 'grey.mov');
   // 8-bit limited 128, that is 10-bit 512: full-range (512 - 64) / 876.

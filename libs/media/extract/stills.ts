@@ -11,6 +11,7 @@ import type { TimecodeRange } from '../timerange.js';
 import {
   frameStart,
   mayBeIntra,
+  mustCount,
   pictureEncoder,
   resolveRange,
   secondsText,
@@ -24,7 +25,7 @@ export type StillFormat = 'png' | 'tiff' | 'dpx' | 'exr';
 export interface StillOptions {
   readonly signal?: AbortSignal;
   readonly threads?: number;
-  /** Default: a minute, and a second for each frame. */
+  /** Default: a minute, and a second for each frame; more where frames are counted from the first one (long-GOP MXF). */
   readonly timeoutMs?: number;
   /**
    * EXR only: scene-linear light, as compositing expects it, where the source's transfer is known. Default true; false keeps the code
@@ -115,7 +116,9 @@ export async function extractStills(
   const { first, count } = resolved.value;
   const video = info.video!;
   const file: FileInput = { path: input, demuxer: formatOf(info.container).demuxer };
-  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? 60_000 + 1000 * count };
+  const byCount = mustCount(info);
+  const patience = 60_000 + 1000 * count + (byCount ? 50 * first : 0);
+  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? patience };
   let [start, gap] = [frameStart(video, first), video.rate.den / video.rate.num];
   if (video.variableRate) {
     const counted = await packetTimes(input, file, video.index, limits);
@@ -127,7 +130,8 @@ export async function extractStills(
   const plan = planStill(video, format);
   const linear = format === 'exr' && options.linear !== false && video.colour.transfer !== null;
   // Pictures that stand by themselves need no run-up; others do where groups are open.
-  const lead = Math.min(start, mayBeIntra(video) ? 2 * gap : 40 * gap + 0.5);
+  const lead = byCount ? start : Math.min(start, mayBeIntra(video) ? 2 * gap : 40 * gap + 0.5);
+  const trim = byCount ? `trim=start_frame=${first}` : `trim=start=${secondsText(lead - 0.4 * gap)}`;
   const path = resolve(target);
   const work = join(dirname(path), `.${randomUUID()}.part`);
   await mkdir(work, { recursive: true });
@@ -136,14 +140,9 @@ export async function extractStills(
       ...limits,
       threads: options.threads,
       globals: ['-xerror'],
-      inputs: [{ ...file, options: ['-ss', secondsText(start - lead)] }],
+      inputs: [{ ...file, options: byCount ? [] : ['-ss', secondsText(start - lead)] }],
       output: [
-        ...[
-          '-map',
-          `0:${video.index}`,
-          '-vf',
-          [`trim=start=${secondsText(lead - 0.4 * gap)}`, ...toRgb(video, plan, linear)].join(','),
-        ],
+        ...['-map', `0:${video.index}`, '-vf', [trim, ...toRgb(video, plan, linear)].join(',')],
         ...['-fps_mode', 'passthrough', '-frames:v', String(count), ...plan.encoder],
         ...['-start_number', String(first), '-f', 'image2', join(work.replaceAll('%', '%%'), `%06d.${format}`)],
       ],
