@@ -1,6 +1,7 @@
 /** How two cuts of a picture differ: which frames are which, how alike they are, and where the difference is seen. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { mustCount } from '../extract/plan.js';
 import { lineSink, runFfmpeg, type RunLimits } from '../ffmpeg/index.js';
 import { fitInside } from '../ladder.js';
 import type { MediaInfo } from '../probe/index.js';
@@ -303,7 +304,8 @@ async function heatMap(
 ): Promise<Result<unknown>> {
   const video = a.info.video!;
   const size = fitInside({ width: video.displayWidth, height: video.displayHeight }, { width: 1280, height: 1280 });
-  const scale = `scale=${size.width}:${size.height}:flags=bicubic,setsar=1,format=gbrp`;
+  // Each side is one picture at time 0: where one is sought and the other counted, their times differ.
+  const scale = `trim=end_frame=1,setpts=0,scale=${size.width}:${size.height}:flags=bicubic,setsar=1,format=gbrp`;
   const [from, to] = [frameOf(a, pair.a), frameOf(b, pair.b)];
   const graph = [
     `[0:${video.index}]${from.select}${scale}[a]`,
@@ -325,7 +327,7 @@ async function heatMap(
 /** To a frame by its time, or by counting where times are not even. */
 function frameOf({ info }: Medium, frame: number): { seek: string[]; select: string } {
   const { video, rate } = info;
-  const byTime = !video!.variableRate && video!.startSeconds === 0 && rate;
+  const byTime = !video!.variableRate && video!.startSeconds === 0 && rate && !mustCount(info);
   if (frame === 0) return { seek: [], select: '' };
   if (!byTime) return { seek: [], select: `select='eq(n,${frame})',` };
   // Rounded down: later than the frame by a millionth would be the next one.

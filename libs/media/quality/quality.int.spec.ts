@@ -167,6 +167,46 @@ test('two versions that differ in a known range report that range, with a still 
   expect(same).toMatchObject({ differences: [], overall: { ssim: 1, psnr: null } });
 });
 
+test('a heat map of long-GOP MXF is of the frames that were measured', async () => {
+  await makeClip(join(folder, 'same.mxf'), {
+    frames: 60,
+    width: 480,
+    height: 270,
+    codec: 'h264',
+    gop: 12,
+    audioChannels: 0,
+  });
+  unwrap(
+    await runFfmpeg({
+      inputs: [{ path: join(folder, 'same.mxf'), demuxer: 'mxf' }],
+      output: [
+        ...[
+          '-vf',
+          "drawbox=x=300:y=120:w=60:h=50:color=white:t=fill:enable='between(n,40,45)',setpts=N/(24000/1001)/TB",
+        ],
+        ...['-c:v', 'libx264', '-qp', '0', '-preset', 'veryfast', join(folder, 'boxed.mov')],
+      ],
+    }),
+  );
+  const compared = unwrap(
+    await compareMedia(await medium('same.mxf'), await medium('boxed.mov'), join(folder, 'boxed')),
+  );
+  expect(compared.differences).toMatchObject([{ kind: 'CHANGED', a: { first: 40, count: 6 } }]);
+  // Nothing but the box differs: two frames off, the moving parts would.
+  const still = join(folder, 'boxed', compared.differences[0]!.still!);
+  const run = await runFfmpeg({
+    inputs: [{ path: still, demuxer: 'png_pipe' }],
+    output: [
+      '-vf',
+      'format=gray,drawbox=x=296:y=116:w=68:h=58:color=black:t=fill,format=gray',
+      '-f',
+      'rawvideo',
+      'pipe:1',
+    ],
+  });
+  expect(unwrap(run).stdout.reduce((most, value) => Math.max(most, value), 0)).toBeLessThan(40);
+});
+
 test('other frames in a known range, some more and some fewer, report those ranges', async () => {
   const b = await edit(
     'replaced.mp4',
