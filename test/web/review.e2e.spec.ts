@@ -438,6 +438,24 @@ describe('two windows', () => {
     }
   });
 
+  it('ask what differs from the version before, and are led to the frame', async () => {
+    const panel = client.getByRole('region', { name: 'Comparison' });
+    await client.keyboard.press('Home');
+    await panel.getByRole('button', { name: 'Compare' }).click();
+    await client.locator('[data-comparison=READY]').waitFor();
+    const removed = panel.locator('button[data-kind=REMOVED]');
+    expect(await removed.textContent()).toBe('Removed 01:00:04:00 – 01:00:05:2348 frames of v2');
+    await removed.click();
+    expect(await shownFrame(client, 95)).toBe(95);
+    await look(client, '10-comparison');
+    // The other one asks for the same, finds it, and compares with another one too.
+    const theirs = editor.getByRole('region', { name: 'Comparison' });
+    await theirs.getByRole('button', { name: 'Compare' }).click();
+    await theirs.locator('button[data-kind=REMOVED]').waitFor();
+    await theirs.getByLabel('Compare with').selectOption({ label: 'Version 1' });
+    expect(await theirs.locator('li').count()).toBe(0);
+  });
+
   it('need words to request changes, and both see the verdict and the job card', async () => {
     await client.getByRole('button', { name: 'Request changes' }).click();
     const form = client.getByRole('form', { name: 'Request changes' });

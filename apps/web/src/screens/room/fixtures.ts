@@ -115,6 +115,7 @@ export function message(position: number | string, change: Partial<StackMessage>
     comment: null,
     annotation: null,
     decision: null,
+    comparison: null,
     ...change,
   };
 }

@@ -25,6 +25,7 @@ import { Blank, Button, Loading, Notice } from '../../ui/parts.jsx';
 import { useToast } from '../../ui/toasts.jsx';
 import { STATES } from '../../ui/words.js';
 import { CommentList, type CommentCommands } from './comments.jsx';
+import { Compare } from './compare.jsx';
 import { type Binding, Composer } from './composer.jsx';
 import { Decisions } from './decisions.jsx';
 import { useKeys } from './keys.js';
@@ -132,6 +133,9 @@ export function RoomScreen({ stackId, asked }: { stackId: string; asked: number 
           room={room}
           version={selected}
           current={versions.find(({ id }) => id === room.state.currentVersionId) ?? null}
+          earlier={versions.filter(
+            ({ number, status, media }) => number < selected.number && status !== 'WITHDRAWN' && media.kind === 'VIDEO',
+          )}
           mayUpload={mayUpload}
           onSelect={select}
         />
@@ -178,12 +182,15 @@ function VersionScreen({
   room,
   version,
   current,
+  earlier,
   mayUpload,
   onSelect,
 }: {
   room: Room;
   version: Version;
   current: Version | null;
+  /** Those it can be compared with, newest first. */
+  earlier: readonly Version[];
   mayUpload: boolean;
   onSelect: (version: Version) => void;
 }) {
@@ -685,6 +692,14 @@ function VersionScreen({
             }
           }}
         />
+        {player && earlier.length > 0 && version.status !== 'WITHDRAWN' && (
+          <Compare
+            version={version}
+            earlier={earlier}
+            ended={room.state.comparisons}
+            onSeek={(at) => player.seek(Math.min(at, player.frames - 1))}
+          />
+        )}
         {loadFailure !== null ? (
           <Blank
             icon={<WarningIcon size={24} />}

@@ -35,6 +35,8 @@ export interface RoomState {
   readonly versions: ReadonlyMap<string, Version>;
   readonly comments: ReadonlyMap<string, Comment>;
   readonly decisions: ReadonlyMap<string, Decision>;
+  /** State of comparisons, as messages told it. */
+  readonly comparisons: ReadonlyMap<string, string>;
   /** Versions whose comments and decisions are here. */
   readonly opened: ReadonlySet<string>;
 }
@@ -46,6 +48,7 @@ export const EMPTY_ROOM: RoomState = {
   versions: new Map(),
   comments: new Map(),
   decisions: new Map(),
+  comparisons: new Map(),
   opened: new Set(),
 };
 
@@ -105,7 +108,11 @@ export function roomReducer(state: RoomState, action: RoomAction): RoomState {
         annotations: message.annotation ? [message.annotation] : [],
         decisions: message.decision ? [message.decision] : [],
       });
-      return { ...next, position: message.position };
+      const { comparison } = message;
+      const comparisons = comparison
+        ? new Map(next.comparisons).set(comparison.id, comparison.status)
+        : next.comparisons;
+      return { ...next, comparisons, position: message.position };
     }
   }
 }
