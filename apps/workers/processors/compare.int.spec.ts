@@ -238,7 +238,11 @@ test('run twice at once it has one result; what the machine lacks is tried again
   try {
     await expect(compare(context(1), tools())).rejects.toThrow('FFMPEG_MISSING');
     expect(await events(id)).toHaveLength(1);
+    // Twice: the second time ffmpeg has other words, and the first ones stand.
     await compare(context(COMPARE_ATTEMPTS), tools());
+    useFfmpeg({ ffprobe: join(work, 'nor this one') });
+    await compare(context(COMPARE_ATTEMPTS), tools());
+    expect(await events(id)).toHaveLength(2);
     expect((await events(id))[1]).toMatchObject({ type: 'ComparisonFailed', data: { code: 'FFMPEG_MISSING' } });
   } finally {
     useFfmpeg({ ffprobe: 'ffprobe' });

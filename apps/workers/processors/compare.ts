@@ -68,12 +68,14 @@ export async function compare(context: JobContext<CompareJob>, tools: CompareToo
   const fail = async ({ code, message, reason }: MediaError): Promise<void> => {
     const tryAgain = code === 'MEDIA_CANCELLED' || (TRANSIENT.includes(code) && attempt < COMPARE_ATTEMPTS);
     if (tryAgain) throw new Error(`${code}: ${reason ?? message}`);
+    // Another run of the same job may have been first, with other words: they stand.
     const outcome = await executor.execute(comparisonDecider, comparisonId, {
       type: 'FailComparison',
       data: { comparisonId, code, reason: (reason ?? message).slice(0, MAX_REASON) },
       meta: meta('comparison failed'),
     });
-    if (!outcome.ok) throw new Error(`The result was refused: ${outcome.refusal.code}`);
+    if (!outcome.ok && outcome.refusal.code !== 'COMMAND_ID_REUSED')
+      throw new Error(`The result was refused: ${outcome.refusal.code}`);
     report(1);
     logger.warn({ comparisonId, code, reason }, 'comparison failed');
   };
