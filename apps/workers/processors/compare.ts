@@ -97,6 +97,7 @@ export async function compare(context: JobContext<CompareJob>, tools: CompareToo
     report(1);
 
     async function measured(): Promise<Result<Comparison>> {
+      let told = 0;
       const [from, to] = [await medium(data.from), await medium(data.to)];
       if (!from.ok) return from;
       if (!to.ok) return to;
@@ -104,7 +105,10 @@ export async function compare(context: JobContext<CompareJob>, tools: CompareToo
         signal,
         threads: tools.threads > 0 ? tools.threads : undefined,
         nice: NICE,
-        onProgress: (fraction) => report(Math.min(fraction, 0.99)),
+        onProgress: (fraction) => {
+          const percent = Math.floor(fraction * 100);
+          if (percent > told) report(Math.min((told = percent) / 100, 0.99));
+        },
       });
     }
   } finally {

@@ -84,14 +84,15 @@ export async function compareMedia(
 ): Promise<Result<Comparison>> {
   const { signal, threads, nice, onProgress } = options;
   const limits = { signal, threads, nice };
-  const first = await frameSignatures(a.path, a.info, limits);
+  const part = (from: number, to: number) => (fraction: number) => onProgress?.(from + (to - from) * fraction);
+  const first = await frameSignatures(a.path, a.info, { ...limits, onProgress: part(0, 0.25) });
   if (!first.ok) return first;
   onProgress?.(0.25);
-  const second = await frameSignatures(b.path, b.info, limits);
+  const second = await frameSignatures(b.path, b.info, { ...limits, onProgress: part(0.25, 0.5) });
   if (!second.ok) return second;
   onProgress?.(0.5);
   const map = alignFrames(first.value, second.value);
-  const measured = await measurePairs(a, b, map, limits);
+  const measured = await measurePairs(a, b, map, limits, part(0.5, 0.9));
   if (!measured.ok) return measured;
   onProgress?.(0.9);
   const pairs = measured.value;
@@ -188,6 +189,7 @@ async function measurePairs(
   b: Medium,
   map: CutMap,
   limits: Pick<RunLimits, 'signal' | 'threads' | 'nice'>,
+  onProgress: (fraction: number) => void,
 ): Promise<Result<FramePair[]>> {
   const rising = risingPairs(map);
   if (rising.length === 0) return ok([]);
@@ -212,6 +214,7 @@ async function measurePairs(
     const psnr = value === 'inf' ? null : Number(value);
     pairs.push({ ...rising[pairs.length]!, ssim, psnr });
     ssim = null;
+    onProgress(pairs.length / rising.length);
   };
   const seconds = Math.max(a.info.durationSeconds ?? 0, b.info.durationSeconds ?? 0);
   const run = await runFfmpeg({

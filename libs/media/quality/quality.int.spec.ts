@@ -163,7 +163,14 @@ test('two versions that differ in a known range report that range, with a still 
   expect(await light(320, 135)).toBeGreaterThan((await light(200, 200)) + 40);
   expect((await stat(still)).size).toBeGreaterThan(500);
 
-  const same = unwrap(await compareMedia(original, original, join(folder, 'none')));
+  const fractions: number[] = [];
+  const same = unwrap(
+    await compareMedia(original, original, join(folder, 'none'), {
+      onProgress: (fraction) => fractions.push(fraction),
+    }),
+  );
+  expect(fractions).toEqual([...fractions].sort((one, other) => one - other));
+  expect([fractions.length > 10, fractions.at(-1)]).toEqual([true, 1]);
   expect(same).toMatchObject({ differences: [], overall: { ssim: 1, psnr: null } });
 });
 

@@ -24,7 +24,13 @@ const MAX_FRAMES = 518_400;
 export async function frameSignatures(
   path: string,
   info: MediaInfo,
-  limits: Pick<RunLimits, 'signal' | 'timeoutMs' | 'threads' | 'nice'> = {},
+  {
+    onProgress,
+    ...limits
+  }: Pick<RunLimits, 'signal' | 'timeoutMs' | 'threads' | 'nice'> & {
+    /** 0 to 1, where the number of frames is known. */
+    readonly onProgress?: (fraction: number) => void;
+  } = {},
 ): Promise<Result<Signatures>> {
   if (info.kind !== 'VIDEO' || !info.video) return fail('NOT_COMPARABLE', 'There is no moving picture to compare.');
   if ((info.durationFrames ?? 0) > MAX_FRAMES)
@@ -52,6 +58,7 @@ export async function frameSignatures(
       }
       data.set(chunk, filled);
       filled += chunk.length;
+      if (info.durationFrames) onProgress?.(Math.min(1, filled / cells / info.durationFrames));
     },
   });
   if (abort.signal.aborted) return fail('NOT_COMPARABLE', `More than ${MAX_FRAMES} frames are too many.`);
