@@ -16,7 +16,6 @@ const schema = schemaName(name, version);
 @Index('change_stack', ['stackId', 'position'], { where: '"stack_id" IS NOT NULL' })
 @Index('change_project', ['projectId', 'position'], { where: '"project_id" IS NOT NULL' })
 @Index('change_organisation', ['organisationId', 'position'])
-@Index('change_user', ['userId', 'position'], { where: '"user_id" IS NOT NULL' })
 export class ChangeRow {
   /** Log position of the event, a decimal string. */
   @PrimaryColumn({ name: 'position', type: 'bigint' }) position: string;
