@@ -15,6 +15,7 @@ import { Commands } from './platform/commands.js';
 import { SharedReads } from './platform/deliveries.js';
 import { GraphqlEdge } from './platform/graphql-edge.js';
 import { ReadStore } from './platform/read-store.js';
+import { RollCall } from './platform/roll-call.js';
 import { CONFIG, JOBS, LOG, SECRETS, UPLOADS } from './platform/tokens.js';
 import { RESOLVERS } from './resolvers.js';
 import { MediaUrls } from './review/media-urls.js';
@@ -50,6 +51,14 @@ export class AppModule {
       { provide: AsOfReads, useValue: parts.asOf },
       { provide: Access, useValue: parts.access },
       { provide: Changes, useValue: parts.changes },
+      {
+        provide: RollCall,
+        useValue: new RollCall(
+          parts.store,
+          () => parts.changes.subscribers(),
+          (err) => parts.logger.warn({ err }, 'could not answer who follows changes here'),
+        ),
+      },
       { provide: Commands, useValue: new Commands(parts.executor, parts.access, parts.audit) },
       { provide: OperationsView, useValue: operations },
       {

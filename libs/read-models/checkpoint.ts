@@ -102,6 +102,19 @@ const MIGRATIONS: readonly Migration[] = [
       ALTER TABLE leader ADD COLUMN partition integer NOT NULL DEFAULT 0;
       ALTER TABLE leader DROP CONSTRAINT leader_pkey, ADD PRIMARY KEY (name, version, partition);`,
   },
+  {
+    version: 4,
+    name: 'roll call',
+    up: `
+      -- What processes that read the models answer to a call of one of them; nothing is kept.
+      CREATE UNLOGGED TABLE roll_call (
+        call uuid NOT NULL,
+        holder uuid NOT NULL,
+        answer jsonb NOT NULL,
+        answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (call, holder)
+      );`,
+  },
 ];
 
 /** Makes the tables that say how far the projections are and what is to be done about them. */

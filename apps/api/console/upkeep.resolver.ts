@@ -8,11 +8,11 @@ import { UserRow, type AsOfBuild } from '#libs/read-models/index.js';
 import type { Secrets } from '#libs/secrets/index.js';
 import { dropSnapshots, snapshotStatistics } from '#libs/snapshots/index.js';
 import { AsOfReads } from '../history/as-of-reads.js';
-import { Changes } from '../platform/changes.js';
 import { Commands, refusedPayload } from '../platform/commands.js';
 import type { RequestContext } from '../platform/context.js';
 import { isUuid, ReadStore } from '../platform/read-store.js';
 import { toRefusalObject } from '../platform/refusals.js';
+import { RollCall } from '../platform/roll-call.js';
 import { JOBS, SECRETS } from '../platform/tokens.js';
 import { Operators } from './operators.js';
 import {
@@ -50,7 +50,7 @@ export class UpkeepResolver {
   constructor(
     private readonly operators: Operators,
     private readonly store: ReadStore,
-    private readonly changes: Changes,
+    private readonly rollCall: RollCall,
     private readonly commands: Commands,
     private readonly asOf: AsOfReads,
     @Inject(JOBS) private readonly jobs: Jobs,
@@ -94,11 +94,11 @@ export class UpkeepResolver {
   }
 
   @Query(() => [Subscriber], {
-    description: 'The operator’s: who follows changes in the api process that answers, longest first; at most 1,000.',
+    description: 'The operator’s: who follows changes, in whichever api process, longest first; at most 1,000.',
   })
   async subscribers(@Context() context: RequestContext): Promise<Subscriber[]> {
     await this.operators.require(context);
-    const all = this.changes.subscribers().slice(0, 1000);
+    const all = (await this.rollCall.subscribers()).slice(0, 1000);
     const people = await this.store.manager
       .getRepository(UserRow)
       .findBy({ id: In([...new Set(all.map(({ userId }) => userId))]) });

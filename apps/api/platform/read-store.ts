@@ -15,6 +15,8 @@ const MAX_AGAIN_MS = 250;
 /** Read models that say who may see what; a snapshot is used only when they are as new as the rest. */
 const ACCESS_MODELS = READ_MODELS.filter((model) => model.grantsAccess).map((model) => model.name);
 export const CHANNEL = 'picturelock_projection';
+/** On which one api process asks all of them. */
+const ROLL_CALL = 'picturelock_roll_call';
 
 export const isUuid = (value: unknown): value is string =>
   typeof value === 'string' && /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(value);
@@ -62,7 +64,9 @@ export class ReadStore {
   readonly #onProgress = new Set<(model?: string) => void>();
   /** How far each read model was last seen or said to be: a hint, which a look or a snapshot confirms. */
   readonly #heard = new Map<string, bigint>();
-  readonly #holder = randomUUID();
+  /** Names this process among those that read the models. */
+  readonly holder = randomUUID();
+  readonly #onRollCall = new Set<(payload: string) => void>();
   /** The furthest position of a snapshot that was used. */
   shown = -1n;
   #leasedAt = 0;
@@ -73,10 +77,13 @@ export class ReadStore {
     this.#source = source;
     this.#listener = new Listener({
       url,
-      channels: [CHANNEL],
+      channels: [CHANNEL, ROLL_CALL],
       applicationName: 'picturelock api listener',
       // NOTIFY is only a hint; the tables are read either way, and at least once a second.
-      onNotification: (_channel, payload) => this.#hear(payload),
+      onNotification: (channel, payload) => {
+        if (channel === CHANNEL) this.#hear(payload);
+        else for (const answer of this.#onRollCall) answer(payload);
+      },
       onReconnect: () => this.#wakeAll(),
       onTick: () => {
         this.#wakeAll();
@@ -138,6 +145,16 @@ export class ReadStore {
     return () => this.#onProgress.delete(callback);
   }
 
+  /** Called with what a process says to all of them, itself included. Returns the way to stop. */
+  onRollCall(callback: (payload: string) => void): () => void {
+    this.#onRollCall.add(callback);
+    return () => this.#onRollCall.delete(callback);
+  }
+
+  async callAll(payload: string): Promise<void> {
+    await this.query('SELECT pg_notify($1, $2)', [ROLL_CALL, payload]);
+  }
+
   /**
    * Resolves as soon as the named read models are said to have reached the position, at any sign that word of it may
    * have been lost, and after `ms` at the latest. True when they are said to be there.
@@ -197,9 +214,10 @@ export class ReadStore {
 
   async #holdLease(): Promise<void> {
     if (Date.now() - this.#leasedAt < LEASE_MS) return;
-    const { text, values } = leaseStatement(this.#holder, READ_MODELS);
-    await this.query(text, values).catch(nothingYet);
-    this.#leasedAt = Date.now();
+    const { text, values } = leaseStatement(this.holder, READ_MODELS);
+    const held = await this.query(text, values).catch(nothingYet);
+    // Without its tables there was nothing to hold: again with the next tick.
+    if (Array.isArray(held)) this.#leasedAt = Date.now();
   }
 
   #hear(payload: string): void {
