@@ -71,7 +71,7 @@ class Model {
   readonly streams = new Map<string, ModelStream>();
   /** The log, by stream and revision. */
   readonly all: string[] = [];
-  /** Where an id was written last: of an id in two streams the older place is forgotten, as by the real server. */
+  /** Where an id was written first: that place alone is remembered, as by the real server. */
   private readonly places = new Map<string, { name: string; revision: number }>();
   /** Links of the category. */
   readonly links: string[] = [];
@@ -89,7 +89,7 @@ class Model {
     const revived = stream.softDeleted ? stream.last + 1 : undefined;
     for (const id of ids) {
       stream.ids.push(id);
-      this.places.set(id, { name, revision: stream.last });
+      if (!this.places.has(id)) this.places.set(id, { name, revision: stream.last });
       this.log(name, String(stream.last));
     }
     if (revived !== undefined) this.writeMetadata(name, { ...stream.metadata, $tb: revived });

@@ -127,6 +127,22 @@ describe.each([
       expect(await written(stream)).toEqual([0, 1, 2]);
     });
 
+    it('of an id that was written more than once the first place counts', async () => {
+      const [stream, other] = [unique(), unique()];
+      const [event] = events(1);
+      const six = Array.from({ length: 6 }, () => event!);
+      const first = await append(stream, six);
+      expect(first.nextExpectedRevision).toBe(5n);
+      expect((await append(stream, six)).nextExpectedRevision).toBe(0n);
+      const exact = await append(stream, six, NO_STREAM);
+      expect(exact.nextExpectedRevision).toBe(5n);
+      expect(exact.position!.commit).toBe((await collect(client.readStream(stream))).at(-1)!.position!.commit);
+      // In another stream it is no repeat, not even the second time.
+      await append(other, [event!]);
+      expect((await append(other, [event!])).nextExpectedRevision).toBe(1n);
+      expect(await written(stream)).toHaveLength(6);
+    });
+
     it('expecting the current revision is written once more: ids are not looked at', async () => {
       const stream = unique();
       const batch = events(1);

@@ -37,10 +37,16 @@ class Generation {
     return slot;
   }
 
-  set(id: Uint32Array, hash: number, append: KnownAppend, place: number): void {
-    if (this.appends.at(-1) !== append) this.appends.push(append);
+  has(id: Uint32Array, hash: number): boolean {
+    return this.append[this.slotOf(id, hash)] !== 0;
+  }
+
+  /** Keeps the first place of an id. */
+  add(id: Uint32Array, hash: number, append: KnownAppend, place: number): void {
     const slot = this.slotOf(id, hash);
-    if (this.append[slot] === 0) this.count++;
+    if (this.append[slot] !== 0) return;
+    if (this.appends.at(-1) !== append) this.appends.push(append);
+    this.count++;
     this.words.set(id, 4 * slot);
     this.append[slot] = this.appends.length;
     this.place[slot] = place;
@@ -62,8 +68,9 @@ class Generation {
 }
 
 /**
- * Where the events with the last ids written stand, at least as many as half of the limit. As a map of strings to objects
- * they would be most of what the garbage collector goes through, again and again.
+ * Where the events with the last ids written stand, at least as many as half of the limit. Of an id that is written again
+ * the first place stays, as the real server's cache keeps it. As a map of strings to objects they would be most of what the
+ * garbage collector goes through, again and again.
  */
 export class RecentIds {
   private young: Generation;
@@ -78,9 +85,11 @@ export class RecentIds {
   }
 
   /** @param place of the event in its append, from 0 */
-  set(id: string, append: KnownAppend, place: number): void {
+  add(id: string, append: KnownAppend, place: number): void {
     uuidWords(id, this.words);
-    this.young.set(this.words, this.hash(), append, place);
+    const hash = this.hash();
+    if (this.old.has(this.words, hash)) return;
+    this.young.add(this.words, hash, append, place);
     if (this.young.count * 2 < this.limit) return;
     [this.young, this.old] = [this.old, this.young];
     this.young.clear();

@@ -146,7 +146,7 @@ export class LogWriter {
     );
     for (const row of ids.rows) {
       const known = { stream: row.stream, revision: Number(row.revision), position: Number(row.position) };
-      this.recentIds.set(row.event_id, known, 0);
+      this.recentIds.add(row.event_id, known, 0);
     }
     if (head !== this.head) {
       this.head = head;
@@ -332,9 +332,7 @@ export class LogWriter {
       );
       let position = 0;
       for (const index of written) {
-        const at =
-          this.recentIds.get(ids[index]!.at(-1)!)?.position ??
-          (await this.readPosition(client, streams[index]!.stream, revisions[index]!));
+        const at = await this.positionOf(client, streams[index]!.stream, revisions[index]!, ids[index]!.at(-1)!);
         position = Math.max(position, at);
       }
       return { result: 'written', revisions, position };
@@ -380,9 +378,7 @@ export class LogWriter {
         return {
           result: 'written',
           revision: decision.last,
-          position:
-            this.recentIds.get(ids.at(-1)!)?.position ??
-            (await this.readPosition(client, request.stream, decision.last)),
+          position: await this.positionOf(client, request.stream, decision.last, ids.at(-1)!),
         };
       case 'ok':
         return this.write(group, request, decision.softDeleted);
@@ -458,7 +454,7 @@ export class LogWriter {
       const [position, revision] = [append.position + n, first + n];
       group.events.push({ position, stream, revision, type: event.type, frame: frames[n]! });
       group.proposed.push(event);
-      this.recentIds.set(event.id, append, n);
+      this.recentIds.add(event.id, append, n);
     }
   }
 
@@ -512,7 +508,10 @@ export class LogWriter {
     return new Map(result.rows.map((row) => [Number(row.revision), row.event_id]));
   }
 
-  private async readPosition(client: pg.Client, stream: string, revision: number): Promise<number> {
+  /** Where an event was written whose id may stand in other places too. */
+  private async positionOf(client: pg.Client, stream: string, revision: number, id: string): Promise<number> {
+    const known = this.recentIds.get(id);
+    if (known?.stream === stream && known.revision === revision) return known.position;
     const result = await client.query<{ position: string }>(
       'SELECT position::text FROM eventstore.events WHERE stream = $1 AND revision = $2',
       [stream, revision],
