@@ -15,6 +15,7 @@ import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import { testDatabase, type TestDatabase } from '../../test/support/database.js';
 import { clientOf, collect, event, events, forkStore, type StoreProcess, until } from './eventstore.fixture.js';
+import { LARGEST_RECORD } from './protocol/append-messages.js';
 
 /** A process of its own: it must outlive everything here. */
 let database: TestDatabase;
@@ -130,6 +131,9 @@ describe('events', () => {
     const body = Buffer.concat([frame(appendOptions('huge')), frame(proposed(Buffer.alloc(17 * 1024 * 1024)))]);
     // HTTP/2 may lose patience with so much of it first.
     expect([status.RESOURCE_EXHAUSTED, 'closed']).toContain(await send(`${streams}/Append`, body));
+    // As on the real server, a message is as large as a log record may be.
+    const largest = Buffer.alloc(LARGEST_RECORD + 1);
+    expect([status.RESOURCE_EXHAUSTED, 'closed']).toContain(await send(`${streams}/Append`, frame(largest)));
     // A length that promises more than there is room for.
     const promise = Buffer.from([0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3]);
     expect(await send(`${streams}/Append`, promise)).toBe(status.RESOURCE_EXHAUSTED);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { StartRefused } from './errors.js';
 import { startHttp } from './http.js';
+import { LARGEST_RECORD } from './protocol/append-messages.js';
 import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appends.js';
 import type { FrameSink } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
@@ -57,9 +58,6 @@ export type EventStoreServer = {
 
 /** As the real server's: no append may wait longer. */
 const WRITE_TIMEOUT_MS = 10_000;
-/** As the real server's largest log record. */
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024;
-
 const SHUTDOWN_MS = 500;
 
 /**
@@ -90,7 +88,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
   const open = new Set<FrameSink>();
   let grpcPort = 0;
   const server = new Server({
-    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_receive_message_length': LARGEST_RECORD,
     'grpc.max_send_message_length': -1,
   });
   try {

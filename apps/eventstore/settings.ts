@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { StartRefused } from './errors.js';
+import { LARGEST_RECORD } from './protocol/append-messages.js';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 
@@ -17,7 +18,7 @@ const schema = z.object({
     .number()
     .int()
     .min(1)
-    .max(16 * 1024 * 1024)
+    .max(LARGEST_RECORD)
     .default(1024 * 1024),
   EVENTSTORE_INSECURE: z.enum(['true', 'false'], 'must be true or false').default('false'),
   EVENTSTORE_ADMIN_PASSWORD: password.optional(),

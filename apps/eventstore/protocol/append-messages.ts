@@ -136,11 +136,12 @@ export class AppendSize {
 
   /** As the real server, which counts the data alone; only what no append should be is bounded by all of it. */
   exceeds(maximum: number): boolean {
-    return this.data > maximum || this.total > Math.max(MAX_TOTAL_BYTES, maximum);
+    return this.data > maximum || this.total > LARGEST_RECORD;
   }
 }
 
-const MAX_TOTAL_BYTES = 16 * 1024 * 1024;
+/** Bytes of the real server's largest log record, which bounds its messages and appends. */
+export const LARGEST_RECORD = 16 * 1024 * 1024 - 10_000;
 
 export type BatchAppendMessage = {
   correlationId: string;
