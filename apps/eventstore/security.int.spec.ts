@@ -301,6 +301,42 @@ describe('access control lists', () => {
     await anonymous.deleteStream('acl-1', by(owner));
   });
 
+  it('end the subscriptions of those who may not read any more', async () => {
+    const [kept, left] = [await made('kept'), await made('left')];
+    const follow = (user: typeof kept, stream: string) => {
+      const seen: string[] = [];
+      const subscription = anonymous.subscribeToStream(stream, { credentials: user });
+      subscription.on('data', ({ event: one }) => seen.push(one!.id));
+      const failed = new Promise<unknown>((resolve) => subscription.on('error', resolve));
+      return { seen, failed, stop: () => subscription.unsubscribe() };
+    };
+    await admin.appendToStream('watched-1', event(0));
+    const followers = [follow(kept, 'watched-1'), follow(left, 'watched-1')];
+    for (const { seen } of followers) await until(() => seen.length === 1, 'the first event');
+    const elsewhere = follow(left, 'watched-2');
+    await admin.setStreamMetadata('watched-1', { acl: { readRoles: ['kept'] } } as never);
+    expect(await followers[1]!.failed).toBeInstanceOf(AccessDeniedError);
+    await admin.appendToStream('watched-1', event(1));
+    await admin.appendToStream('watched-2', event(1));
+    await until(() => followers[0]!.seen.length === 2 && elsewhere.seen.length === 1, 'the second event');
+    expect(followers[1]!.seen).toHaveLength(1);
+
+    const settings = { $userStreamAcl: { $r: '$admins' } };
+    await admin.appendToStream('$settings', { ...event(0, '$settings'), data: settings } as never);
+    expect(await elsewhere.failed).toBeInstanceOf(AccessDeniedError);
+    await admin.appendToStream('watched-1', event(2));
+    await until(() => followers[0]!.seen.length === 3, 'the third event');
+    await followers[0]!.stop();
+    await admin.appendToStream('$settings', { ...event(0, '$settings'), data: {} } as never);
+  });
+
+  it('let nobody write $all, in batches neither', async () => {
+    for (const how of [{}, { credentials: ADMIN }]) {
+      await expect(admin.appendToStream('$all', event(0), how)).rejects.toThrow(AccessDeniedError);
+      await expect(admin.deleteStream('$all', how)).rejects.toThrow(AccessDeniedError);
+    }
+  });
+
   it('of batches are looked at for each append, and order is kept', async () => {
     const user = await made('batcher');
     await admin.setStreamMetadata('closed-1', { acl: { writeRoles: ['$admins'] } } as never);

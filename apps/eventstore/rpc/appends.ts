@@ -289,6 +289,13 @@ export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimit
         if (correlationId === '') throw new MalformedMessage('correlation_id is missing');
         if (options !== undefined) {
           const deadline = Math.min(options.deadline ?? Infinity, Date.now() + limits.writeTimeoutMs);
+          const allowed = options.hasStream ? guard.mayAccess(principal, 'write', options.stream) : true;
+          if (allowed === false) {
+            refuse(rawCorrelationId, options.stream, { kind: 'access_denied' });
+            return;
+          }
+          // Its failure is seen when it is awaited.
+          if (allowed !== true) allowed.catch(() => undefined);
           const problem = !options.hasStream
             ? 'Required field StreamIdentifier not set.'
             : options.expected === undefined
@@ -303,13 +310,6 @@ export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimit
             refuse(rawCorrelationId, options.stream, { kind: 'timeout' });
             return;
           }
-          const allowed = guard.mayAccess(principal, 'write', options.stream);
-          if (allowed === false) {
-            refuse(rawCorrelationId, options.stream, { kind: 'access_denied' });
-            return;
-          }
-          // Its failure is seen when it is awaited.
-          if (allowed !== true) allowed.catch(() => undefined);
           if (!pending.has(correlationId)) {
             pending.set(correlationId, {
               rawCorrelationId,

@@ -54,10 +54,12 @@ async function serve(
   const outlet = outletFor(log, request, sink);
   if (request.maxCount === undefined) {
     log.subscriptions++;
+    const unwatch = guard.watch(principalOf(call), stream, () => sink.fail(rpc.accessDenied()));
     try {
       if (request.source.kind === 'all') await subscribeToAll(log, request, outlet);
       else await subscribeToStream(log, request.source.stream, request.from, outlet);
     } finally {
+      unwatch();
       log.subscriptions--;
     }
   } else if (request.source.kind === 'stream') await readStream(log, request.source.stream, request, outlet);

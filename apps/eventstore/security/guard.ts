@@ -111,6 +111,21 @@ export class Guard {
     return page.count === 0 ? {} : parseSystemSettings(decodeEventFrame(page.frames).data);
   }
 
+  /** Calls `lost` when somebody who reads a stream may no longer do so. Ends with the function it returns. */
+  watch(principal: Principal, stream: string, lost: () => void): () => void {
+    if (this.mayAccess(principal, 'read', stream) === true) return () => undefined;
+    const recheck = async () => {
+      if (!(await this.mayAccess(principal, 'read', stream))) lost();
+    };
+    // When the database is away the list can't be read; the subscription then ends by itself or is asked again later.
+    const wake = () => void recheck().catch(() => undefined);
+    const listener = { committed: () => undefined, wake };
+    const ends = [SETTINGS_STREAM, metadataStreamOf(baseStreamOf(stream))].map((name) =>
+      this.log.listen(name, listener),
+    );
+    return () => ends.forEach((end) => end());
+  }
+
   /** Throws PERMISSION_DENIED. */
   async require(principal: Principal, action: StreamAction, stream: string): Promise<void> {
     if (!(await this.mayAccess(principal, action, stream))) throw rpc.accessDenied();
