@@ -442,6 +442,21 @@ describe('what is done stays done', () => {
     expect(await own.listAllPersistentSubscriptions()).toEqual([]);
   });
 
+  it('a name that can’t be is left out, and the others run', async () => {
+    const url = await databaseUrl();
+    const first = await start(url);
+    await first.own.createPersistentSubscriptionToStream('s-1', 'good', settings());
+    const configuration = '$persistentSubscriptionConfig';
+    const [{ data } = { data: undefined }] = await collect(first.own.readStream(configuration));
+    const { entries, ...rest } = data as unknown as { entries: object[] };
+    const bad = entries.map((entry) => ({ ...entry, group: 'bad\0' }));
+    const stored = jsonEvent({ type: '$PersistentConfig', data: { ...rest, entries: [...bad, ...entries] } });
+    await first.own.appendToStream(configuration, stored);
+    await first.stop();
+    const { own } = await start(url);
+    expect((await own.listAllPersistentSubscriptions()).map((one) => one.groupName)).toEqual(['good']);
+  });
+
   it('kill -9 loses no message, parked ones and replays under way included', async () => {
     const url = await databaseUrl();
     const stream = fresh();

@@ -1,4 +1,4 @@
-import { UnavailableError } from '@kurrent/kurrentdb-client';
+import { persistentSubscriptionToStreamSettingsFromDefaults, UnavailableError } from '@kurrent/kurrentdb-client';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/database.js';
@@ -241,6 +241,13 @@ describe('bad input', () => {
       ).rejects.toMatchObject({ code: 3 });
     }
     await expect(client.appendToStream('a-1', event(0, 'nul\0'))).rejects.toThrow();
+    const group = persistentSubscriptionToStreamSettingsFromDefaults();
+    for (const [source, name] of [
+      ['a\0', 'g'],
+      ['a-1', 'g\0'],
+      ['a'.repeat(1_000), 'g'.repeat(1_000)],
+    ] as const)
+      await expect(client.createPersistentSubscriptionToStream(source, name, group)).rejects.toMatchObject({ code: 3 });
     await expect(client.appendToStream('a-1', event(0, ''))).rejects.toThrow();
     await client.appendToStream('a-1', event(0));
     await store.close();

@@ -264,6 +264,11 @@ describe('reading $all', () => {
     expect(await positions({ direction: BACKWARDS, fromPosition: END })).toEqual([...all].reverse());
   });
 
+  it('through a filter for names that can’t be gives nothing', async () => {
+    const filter = streamNameFilter({ prefixes: ['a\0'] });
+    expect(await collect(client.readAll({ filter }))).toEqual([]);
+  });
+
   it('starts at a position forwards and before it backwards', async () => {
     const at = { commit: 100n, prepare: 100n };
     expect(await positions({ fromPosition: at, maxCount: 2 })).toEqual([100, 101]);
@@ -407,6 +412,16 @@ describe('tombstone', () => {
 });
 
 describe('links', () => {
+  it('to streams that can’t be lead nowhere', async () => {
+    const links = fresh();
+    const link = binaryEvent({ type: '$>', data: Buffer.from('0@none\0') });
+    await client.appendToStream(links, link);
+    const found = [];
+    for await (const { event: target, link: own } of client.readStream(links, { resolveLinkTos: true }))
+      found.push({ target, type: own?.type });
+    expect(found).toEqual([{ target: undefined, type: '$>' }]);
+  });
+
   it('are resolved for who asks, in reads and subscriptions', async () => {
     const [target, links] = [fresh('target'), fresh('links')];
     await client.appendToStream(target, events(3));

@@ -1,4 +1,6 @@
 import {
+  BACKWARDS,
+  END,
   eventTypeFilter,
   PersistentSubscriptionDoesNotExistError,
   PersistentSubscriptionDroppedError,
@@ -9,8 +11,9 @@ import {
   persistentSubscriptionToAllSettingsFromDefaults,
   persistentSubscriptionToStreamSettingsFromDefaults,
   START,
+  streamNameFilter,
 } from '@kurrent/kurrentdb-client';
-import { connectSubject, events, failure, type Subject, unique, until, upTo } from './conformance.fixture.js';
+import { collect, connectSubject, events, failure, type Subject, unique, until, upTo } from './conformance.fixture.js';
 
 let subject: Subject;
 let client: Subject['client'];
@@ -182,6 +185,28 @@ describe('refuses', () => {
     expect(await one.failed()).toBeInstanceOf(PersistentSubscriptionDroppedError);
     expect(await failure(info(stream))).toBeInstanceOf(PersistentSubscriptionDoesNotExistError);
   });
+});
+
+it('of $all keeps its own streams out of $all', async () => {
+  const [group, prefix] = [unique(), unique()];
+  const filter = streamNameFilter({ prefixes: [prefix] });
+  const own = persistentSubscriptionToAllSettingsFromDefaults({
+    startFrom: END,
+    checkPointLowerBound: 1,
+    checkPointUpperBound: 1,
+  });
+  await client.createPersistentSubscriptionToAll(group, own, { filter });
+  const one = consume(client.subscribeToPersistentSubscriptionToAll(group), (n) => (n === 1 ? 'park' : 'ack'));
+  for (let n = 0; n < 3; n++) await client.appendToStream(`${prefix}-${n}`, events(1, 'Conformed', n));
+  await one.has(3);
+  const streams = ['checkpoint', 'parked'].map((what) => `$persistentsubscription-$all::${group}-${what}`);
+  const isThere = async (stream: string) => (await collect(client.readStream(stream)).catch(() => [])).length > 0;
+  for (const stream of streams) await until(() => isThere(stream), stream);
+  await one.stop();
+  const seen = await collect(client.readAll({ filter: streamNameFilter({ prefixes: streams }) }));
+  expect(seen).toEqual([]);
+  const newest = await collect(client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 100 }));
+  expect(newest.filter((event) => streams.includes(event.streamId))).toEqual([]);
 });
 
 it('tells settings and state', async () => {

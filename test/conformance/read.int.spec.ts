@@ -57,6 +57,11 @@ describe('a stream', () => {
     expect(error).toMatchObject({ streamName: name });
   });
 
+  it('that can be none is not found', async () => {
+    for (const name of [`${unique()}\0`, `$$${unique()}\0x`, `$ce-${unique()}\0`])
+      expect(await failure(collect(client.readStream(name)))).toBeInstanceOf(StreamNotFoundError);
+  });
+
   it('with an odd name is read as it was written', async () => {
     for (const name of ['ä €😀/\\?#%20', '"\'{},', ' spaced ', 'a@b', '0@x', 'x'.repeat(500)].map((odd) =>
       unique(odd),

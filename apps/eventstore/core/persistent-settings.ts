@@ -2,6 +2,7 @@
 import { isConsumerStrategy, type ConsumerStrategyName } from './consumer-strategies.js';
 import type { EventFilter } from './event-filter.js';
 import { createFilter } from './event-filter.js';
+import { mayExist } from './stream-metadata.js';
 
 export type FilterExpression = { on: EventFilter['on']; regex: string; prefixes: readonly string[] };
 
@@ -51,14 +52,32 @@ export function parkedStream(key: string): string {
   return `$persistentsubscription-${key}-parked`;
 }
 
+/** Names of the streams in which subscriptions to `$all` keep where they stand and what they gave up. */
+export const HIDDEN_FROM_ALL = {
+  prefix: `$persistentsubscription-${groupKey(ALL, '')}`,
+  suffixes: ['-checkpoint', '-parked'],
+} as const;
+
+/** As on the real server no reader of `$all` sees them: a subscription to it would be fed with its own checkpoints for ever. */
+export function isHiddenFromAll(stream: string): boolean {
+  const { prefix, suffixes } = HIDDEN_FROM_ALL;
+  return stream.startsWith(prefix) && suffixes.some((suffix) => stream.endsWith(suffix));
+}
+
+/** Why no subscription can have these names, or undefined. */
+export function nameProblem({ source, group }: Pick<GroupDefinition, 'source' | 'group'>): string | undefined {
+  const key = groupKey(source, group);
+  if (!mayExist(key)) return 'Stream or group name contains a NUL character.';
+  if (Buffer.byteLength(key) > MAX_KEY_BYTES) return `Stream and group name are longer than ${MAX_KEY_BYTES} bytes.`;
+  return undefined;
+}
+
 const MAX_KEY_BYTES = 2_000;
 
 /** The real server's reason to refuse settings, or undefined. */
 export function settingsProblem(definition: GroupDefinition, head: number): string | undefined {
-  const { source, group, settings } = definition;
+  const { source, settings } = definition;
   if (source === '') return 'Bad stream name.';
-  if (Buffer.byteLength(groupKey(source, group)) > MAX_KEY_BYTES)
-    return `Stream and group name are longer than ${MAX_KEY_BYTES} bytes.`;
   if (!isConsumerStrategy(settings.strategy)) return `Consumer strategy ${settings.strategy} does not exist.`;
   if (source === ALL && settings.startFrom !== 'end' && settings.startFrom > head)
     return 'Invalid Start From position: commit position must be less than or equal to the last commit position in the transaction file.';

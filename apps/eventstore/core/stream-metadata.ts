@@ -33,12 +33,17 @@ export function baseStreamOf(stream: string): string {
 
 const MAX_STREAM_NAME_BYTES = 1024;
 
+/** False for names that no stream can have, nor an event type: Postgres holds no NUL in a text. */
+export function mayExist(name: string): boolean {
+  return !name.includes('\0');
+}
+
 /** The reason a stream name can't be written, or undefined. */
 export function streamNameProblem(stream: string): string | undefined {
   if (stream === '') return 'Stream name is empty.';
   if (stream === '$$' || stream.startsWith('$$$$')) return `Stream name '${stream}' is reserved.`;
   if (stream === '$all') return "Stream '$all' can't be written.";
-  if (stream.includes('\0')) return 'Stream name contains a NUL character.';
+  if (!mayExist(stream)) return 'Stream name contains a NUL character.';
   if (Buffer.byteLength(stream) > MAX_STREAM_NAME_BYTES)
     return `Stream name is longer than ${MAX_STREAM_NAME_BYTES} bytes.`;
   return undefined;

@@ -105,7 +105,8 @@ export class RunningGroup implements GroupPort {
     const pageEvents = Math.max(1, settings.readBatchSize);
     const from = this.cursor ?? 'start';
     if (source === ALL) {
-      const checkpointInterval = Math.max(settings.readBatchSize, settings.maxCheckpointCount, 1);
+      // What the filter leaves out counts like what is done: it is told of after every batch.
+      const checkpointInterval = 1;
       return subscribeToAll(this.log, { from, filter: filterOf(settings), checkpointInterval, pageEvents }, outlet);
     }
     const queueEvents = Math.max(1, settings.liveBufferSize);
@@ -193,11 +194,13 @@ export class RunningGroup implements GroupPort {
     if (this.writing || this.stopped) return;
     this.writing = true;
     const stream = checkpointStream(this.key);
+    // A checkpoint that is due is written even if the next one is due before the stream is ready for the first.
+    let due = this.unwritten;
     try {
       const { metadata } = await this.log.readableStream(stream);
       if (metadata.maxCount === undefined) await this.writeMetadata(stream, { $maxCount: 2 });
-      while (this.unwritten !== undefined && !this.stopped) {
-        const position = this.unwritten;
+      for (; due !== undefined && !this.stopped; due = this.unwritten) {
+        const position = due;
         const data = Buffer.from(JSON.stringify(positionText(this.definition.source, position)));
         const event = { type: '$SubscriptionCheckpoint', isJson: true, data, metadata: NOTHING };
         const { result } = await this.log.append(stream, event);

@@ -5,6 +5,7 @@ import {
   encodeConfiguration,
   filterOf,
   groupKey,
+  nameProblem,
   settingsProblem,
 } from '../core/persistent-settings.js';
 import type { GroupDefinition, GroupSettings } from '../core/persistent-settings.js';
@@ -46,7 +47,11 @@ export class PersistentSubscriptions {
       // Somebody else wrote it. The log must be served all the same.
       this.logger.error({ err: error, stream: CONFIGURATION }, 'persistent subscriptions can’t be read');
     }
-    for (const definition of definitions) await this.run(definition);
+    for (const definition of definitions) {
+      const problem = nameProblem(definition);
+      if (problem === undefined) await this.run(definition);
+      else this.logger.error({ ...definition, settings: undefined, problem }, 'a persistent subscription can’t be run');
+    }
   }
 
   private async run(definition: GroupDefinition): Promise<void> {
@@ -107,6 +112,8 @@ export class PersistentSubscriptions {
   }
 
   private async define(source: string, group: string, settings: GroupSettings): Promise<GroupDefinition> {
+    const badName = nameProblem({ source, group });
+    if (badName !== undefined) throw rpc.invalidArgument(badName);
     const endAtCreation = source === ALL ? this.log.head : (await this.log.readableStream(source)).lastRevision;
     const definition = { source, group, settings, endAtCreation };
     try {

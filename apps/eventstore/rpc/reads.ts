@@ -1,6 +1,6 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { InvalidFilter } from '../core/event-filter.js';
-import { firstReadableRevision } from '../core/stream-metadata.js';
+import { firstReadableRevision, mayExist } from '../core/stream-metadata.js';
 import { framesOf, type LinkTarget, linkTarget, mayHoldLinks, resolvedFrame } from '../protocol/links.js';
 import {
   readReadRequest,
@@ -113,7 +113,7 @@ async function toLast(log: EventLog, target: LinkTarget): Promise<void> {
 }
 
 function isReadable(target: ReturnType<typeof linkTarget>): target is LinkTarget {
-  return typeof target === 'object' && Number.isSafeInteger(target.revision);
+  return typeof target === 'object' && Number.isSafeInteger(target.revision) && mayExist(target.stream);
 }
 
 export type Chunk = {

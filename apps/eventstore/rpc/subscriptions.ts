@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { matches, type EventFilter } from '../core/event-filter.js';
+import { isHiddenFromAll } from '../core/persistent-settings.js';
 import { firstReadableRevision } from '../core/stream-metadata.js';
 import { encodeCheckpointFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
 import { confirmationFrame, livenessFrame, type ReadFrom } from '../protocol/read-messages.js';
@@ -94,7 +95,7 @@ export async function subscribeToAll(log: EventLog, request: AllFeed, outlet: Ou
     if (log.tail.covers(cursor)) {
       const events = log.tail.after(cursor, pageEvents, PAGE_BYTES);
       cursor = events.at(-1)?.position ?? log.head;
-      await outlet.send(checkpoints.framesInMemory(events));
+      await outlet.send(checkpoints.framesInMemory(events.filter((event) => !isHiddenFromAll(event.stream))));
       continue;
     }
     if (live) {

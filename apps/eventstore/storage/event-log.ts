@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { isMetadataStream, type StreamMetadata } from '../core/stream-metadata.js';
+import { isMetadataStream, mayExist, type StreamMetadata } from '../core/stream-metadata.js';
 import { isLinkStream } from '../core/system-projections.js';
 import { decodeEventFrame, type DecodedFrame, type ProposedEvent } from '../protocol/frames.js';
 import { encodeLinkFrame } from '../protocol/links.js';
 import { LogReader } from './reader.js';
+import { UNKNOWN_STREAM } from './streams-cache.js';
 import { Tail, type Links, type StoredEvent } from './tail.js';
 import { LogWriter, type AppendResult } from './writer.js';
 
@@ -63,6 +64,7 @@ export class EventLog {
   }
 
   async readableStream(stream: string): Promise<ReadableStream> {
+    if (!mayExist(stream)) return UNKNOWN_STREAM;
     const state = await this.writer.committedState(stream, this.pool);
     if (isLinkStream(stream)) return { ...state, lastRevision: await this.writer.linkHead(stream, this.pool) };
     if (!isMetadataStream(stream)) return state;

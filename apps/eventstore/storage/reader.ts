@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { excludesOnlySystem, matches, type EventFilter } from '../core/event-filter.js';
-import { parseStreamMetadata } from '../core/stream-metadata.js';
+import { mayExist, parseStreamMetadata } from '../core/stream-metadata.js';
+import { HIDDEN_FROM_ALL } from '../core/persistent-settings.js';
 import { isLinkStream } from '../core/system-projections.js';
 import { decodeEventFrame, TOMBSTONE_REVISION } from '../protocol/frames.js';
 import { encodeLinkFrame, type LinkTarget } from '../protocol/links.js';
@@ -78,11 +79,20 @@ function pageQuery(key: 'position' | 'revision', where: string, direction: 'ASC'
      WHERE before < ${PAGE_BYTES}`;
 }
 
+/** What `isHiddenFromAll` says, in SQL. */
+const SHOWN_IN_ALL = `NOT (starts_with(stream, '${HIDDEN_FROM_ALL.prefix}') AND (${HIDDEN_FROM_ALL.suffixes
+  .map((suffix) => `right(stream, ${suffix.length}) = '${suffix}'`)
+  .join(' OR ')}))`;
+
 /** From so many events on a page comes by COPY, which isn't prepared but leaves bytes as they are. */
 const WIDE_PAGE = 200;
 
-const ALL_FORWARDS = pageQuery('position', 'position > $2 AND position <= $3', 'ASC');
-const ALL_BACKWARDS = pageQuery('position', 'position < $2 AND position > $3', 'DESC');
+const ALL_WHERE = {
+  forwards: `position > $2 AND position <= $3 AND ${SHOWN_IN_ALL}`,
+  backwards: `position < $2 AND position > $3 AND ${SHOWN_IN_ALL}`,
+};
+const ALL_FORWARDS = pageQuery('position', ALL_WHERE.forwards, 'ASC');
+const ALL_BACKWARDS = pageQuery('position', ALL_WHERE.backwards, 'DESC');
 const STREAM_FORWARDS = pageQuery(
   'revision',
   'stream = $4 AND revision >= $2 AND revision <= $3 AND created >= $5::timestamptz',
@@ -221,8 +231,7 @@ export class LogReader {
     let match = 'true';
     let how = 'regex';
     if (filter.by.kind === 'prefix') {
-      // Postgres' text has no NUL: such a prefix is that of nothing.
-      const prefixes = filter.by.prefixes.filter((prefix) => !prefix.includes('\0'));
+      const prefixes = filter.by.prefixes.filter(mayExist);
       values.push(`{${prefixes.map((prefix) => arrayElement(likePrefix(prefix))).join(',')}}`);
       how = 'prefix';
       match = `${column} LIKE ANY ($4::text[])`;
@@ -232,12 +241,11 @@ export class LogReader {
     }
     const inMemory = match === 'true';
     const order = direction === 'forwards' ? 'ASC' : 'DESC';
-    const where = direction === 'forwards' ? 'position > $2 AND position <= $3' : 'position < $2 AND position > $3';
     const considered = `
       SELECT key, subject, frame FROM (
         SELECT key, subject, frame, ${runningBytes(order)} AS before
           FROM (SELECT position AS key, ${inMemory ? column : "''"} AS subject, CASE WHEN ${match} THEN frame END AS frame
-                  FROM eventstore.events WHERE ${where} ORDER BY position ${order} LIMIT $1) p) bounded
+                  FROM eventstore.events WHERE ${ALL_WHERE[direction]} ORDER BY position ${order} LIMIT $1) p) bounded
        WHERE before < ${PAGE_BYTES}`;
     const found =
       Math.min(limit, Math.abs(from - to)) >= WIDE_PAGE
