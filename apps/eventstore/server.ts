@@ -5,7 +5,7 @@ import { StartRefused } from './errors.js';
 import { startHttp } from './http.js';
 import { LARGEST_RECORD } from './protocol/append-messages.js';
 import { append, batchAppend, deleteStream, type AppendLimits } from './rpc/appends.js';
-import type { FrameSink } from './rpc/call.js';
+import type { OpenCall } from './rpc/call.js';
 import { gossip, supportedMethods } from './rpc/node.js';
 import { PersistentSubscriptions } from './persistent/subscriptions.js';
 import { persistentSubscriptionMethods, readPersistentSubscription } from './rpc/persistent-subscriptions.js';
@@ -84,8 +84,8 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
   const accounts = new Accounts(log, logger);
   const scavenger = new Scavenger(databaseUrl, logger, (id, report) => noteScavenge(log, id, report));
   const guard = new Guard(log, options.security ? accounts : undefined);
-  /** Streaming calls being served. */
-  const open = new Set<FrameSink>();
+  /** Calls of streams being served. */
+  const open = new Set<OpenCall>();
   let grpcPort = 0;
   const server = new Server({
     'grpc.max_receive_message_length': LARGEST_RECORD,
@@ -102,7 +102,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
     const routes = new Routes(server, guard);
     const streams = '/event_store.client.streams.Streams';
     routes.serverStream(`${streams}/Read`, 'anyone', read(log, guard, open));
-    routes.clientStream(`${streams}/Append`, 'anyone', append(log.writer, guard, limits));
+    routes.clientStream(`${streams}/Append`, 'anyone', append(log.writer, guard, limits, open));
     routes.bidi(`${streams}/BatchAppend`, 'anyone', batchAppend(log.writer, guard, limits, open));
     routes.unary(`${streams}/Delete`, 'anyone', deleteStream('delete', log.writer, guard, limits));
     routes.unary(`${streams}/Tombstone`, 'anyone', deleteStream('tombstone', log.writer, guard, limits));
@@ -154,7 +154,7 @@ export async function startEventStoreServer(options: EventStoreServerOptions): P
       await persistent.close();
       await log.writer.close();
       // A status of its own rather than a torn connection: clients know then that they may come back.
-      for (const sink of open) sink.fail(rpc.unavailable('the event store shuts down'));
+      for (const call of open) call.fail(rpc.unavailable('the event store shuts down'));
       await shutdown(server);
       await log.close();
       logger.info('event store has stopped');

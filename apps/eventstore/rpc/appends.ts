@@ -19,7 +19,7 @@ import type { ProposedEvent } from '../protocol/frames.js';
 import { MalformedMessage } from '../protocol/wire.js';
 import { type Guard, principalOf } from '../security/guard.js';
 import type { AppendResult, LogWriter } from '../storage/writer.js';
-import { FrameSink } from './call.js';
+import { FrameSink, type OpenCall } from './call.js';
 import { isRpcError, rpc, type RpcError } from './status.js';
 
 export type AppendLimits = {
@@ -37,16 +37,22 @@ function asRpcError(error: unknown): RpcError {
 }
 
 /** Append: one client stream, one answer. */
-export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
+export function append(writer: LogWriter, guard: Guard, limits: AppendLimits, open: Set<OpenCall>) {
   return (call: ServerReadableStream<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     let options: (AppendOptions & { expected: ExpectedRevision }) | undefined;
     const events: ProposedEvent[] = [];
     const size = new AppendSize();
     let done = false;
     let allowed: boolean | Promise<boolean> = false;
+    const unfinished: OpenCall = { fail: (error) => finish(error) };
+    open.add(unfinished);
+    const end = () => {
+      done = true;
+      open.delete(unfinished);
+    };
     const finish: typeof callback = (...answer) => {
       if (done) return;
-      done = true;
+      end();
       callback(...answer);
     };
     call.on('data', (message: Buffer) => {
@@ -70,7 +76,8 @@ export function append(writer: LogWriter, guard: Guard, limits: AppendLimits) {
         finish(asRpcError(error));
       }
     });
-    call.on('error', () => (done = true));
+    call.on('error', end);
+    call.on('cancelled', end);
     call.on('end', () => {
       if (done) return;
       if (options === undefined) {
@@ -176,7 +183,7 @@ type PendingBatch = {
 const MAX_UNFINISHED = 10_000;
 
 /** BatchAppend: many appends over one call, each answered by its correlation id as soon as it is committed. */
-export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimits, open: Set<FrameSink>) {
+export function batchAppend(writer: LogWriter, guard: Guard, limits: AppendLimits, open: Set<OpenCall>) {
   return (call: ServerDuplexStream<Buffer, Buffer>): void => {
     const sink = new FrameSink(call, open);
     const pending = new Map<string, PendingBatch>();

@@ -5,6 +5,9 @@ import type { RpcError } from './status.js';
 
 type StreamingCall = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
+/** A call being served, which is told when the server shuts down. */
+export type OpenCall = { fail(error: RpcError): void };
+
 /** The HTTP/2 stream below a call, which grpc-js keeps for itself. */
 type Inner = { call?: { stream?: Writable } };
 
@@ -24,7 +27,7 @@ export class FrameSink {
 
   constructor(
     private readonly call: StreamingCall,
-    open: Set<FrameSink>,
+    open: Set<OpenCall>,
   ) {
     open.add(this);
     this.whenCancelled(() => open.delete(this));

@@ -18,7 +18,7 @@ import {
 } from '../protocol/persistent-messages.js';
 import { principalOf, type Guard, type Requirement } from '../security/guard.js';
 import { parseBasicCredentials } from '../core/access.js';
-import { FrameSink } from './call.js';
+import { FrameSink, type OpenCall } from './call.js';
 import { parsed } from './routes.js';
 import { isRpcError, rpc, type RpcError } from './status.js';
 
@@ -117,7 +117,7 @@ export function persistentSubscriptionMethods(
 }
 
 /** Read: the first message says of what, the others acknowledge and refuse what was delivered. */
-export function readPersistentSubscription(subscriptions: PersistentSubscriptions, guard: Guard, open: Set<FrameSink>) {
+export function readPersistentSubscription(subscriptions: PersistentSubscriptions, guard: Guard, open: Set<OpenCall>) {
   return (call: ServerDuplexStream<Buffer, Buffer>): void => {
     const sink = new FrameSink(call, open);
     let joined: RunningGroup | undefined;

@@ -13,7 +13,7 @@ import { MalformedMessage } from '../protocol/wire.js';
 import { type Guard, principalOf } from '../security/guard.js';
 import type { EventLog, ReadableStream } from '../storage/event-log.js';
 import { eventKey, PAGE_EVENTS } from '../storage/reader.js';
-import { FrameSink } from './call.js';
+import { FrameSink, type OpenCall } from './call.js';
 import { isRpcError, rpc, type RpcError } from './status.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
@@ -25,7 +25,7 @@ export type Outlet = {
 };
 
 /** Read: finite reads and subscriptions, of streams and of `$all`. */
-export function read(log: EventLog, guard: Guard, open: Set<FrameSink>) {
+export function read(log: EventLog, guard: Guard, open: Set<OpenCall>) {
   return (call: ServerWritableStream<Buffer, Buffer>): void => {
     const sink = new FrameSink(call, open);
     void serve(log, guard, call, sink).then(
