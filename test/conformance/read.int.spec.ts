@@ -128,6 +128,12 @@ describe('$all', () => {
     expect(await read({ direction: BACKWARDS, fromPosition: position! })).toEqual([3, 2, 1, 0]);
   });
 
+  it('from beyond the end has nothing forwards and isn’t read backwards', async () => {
+    const fromPosition = { commit: 2n ** 62n, prepare: 2n ** 62n };
+    expect(await read({ fromPosition })).toEqual([]);
+    expect(await failure(read({ direction: BACKWARDS, fromPosition }))).toBeInstanceOf(Error);
+  });
+
   it.each([
     [`\\A${prefix}-0\\z`, [0, 1, 4, 5, 8, 9]],
     [`(?i)^${prefix.toUpperCase()}-1$`, [2, 3, 6, 7]],

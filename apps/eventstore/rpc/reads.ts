@@ -226,7 +226,9 @@ async function readAll(log: EventLog, request: ReadRequest, outlet: Outlet): Pro
   const forwards = direction === 'forwards';
   // Positions lie between events: forwards the event at the position is the first, backwards the one before it.
   const from = request.from === 'start' ? 0 : request.from === 'end' ? head + 1 : request.from;
-  const start = forwards ? Math.max(0, from - 1) : Math.min(from, head + 1);
+  // Beyond the end nothing lies before: the real server takes that for a mistake.
+  if (!forwards && from > head + 1) throw rpc.readFailed('All');
+  const start = forwards ? Math.max(0, from - 1) : from;
   const end = forwards ? head : 0;
   const isEnd = (last: number | undefined) => last === undefined || (forwards ? last >= end : last <= end + 1);
   if (forwards ? start >= end : start <= end) return;

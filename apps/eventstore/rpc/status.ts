@@ -91,7 +91,7 @@ export const rpc = {
   projectionNotFound: (name: string) => rpcError(status.NOT_FOUND, `Projection '${name}' not found`),
   systemProjection: (name: string, what: string) =>
     rpcError(status.FAILED_PRECONDITION, `System projection '${name}' is always on and can't be ${what}.`),
-  readFailed: () => rpcError(status.UNKNOWN, 'Unexpected ReadStreamResult: Error'),
+  readFailed: (what: 'Stream' | 'All' = 'Stream') => rpcError(status.UNKNOWN, `Unexpected Read${what}Result: Error`),
   timeout: (message: string) => rpcError(status.ABORTED, `Operation timed out: ${message}`),
   unavailable: (reason: string) => rpcError(status.UNAVAILABLE, `Server Is Not Ready: ${reason}`),
   invalidArgument: (message: string) => rpcError(status.INVALID_ARGUMENT, message),
