@@ -50,19 +50,23 @@ async function serve(
 ): Promise<void> {
   const request = readReadRequest(call.request);
   const stream = request.source.kind === 'all' ? '$all' : request.source.stream;
-  await guard.require(principalOf(call), 'read', stream);
   const outlet = outletFor(log, request, sink);
   if (request.maxCount === undefined) {
     log.subscriptions++;
-    const unwatch = guard.watch(principalOf(call), stream, () => sink.fail(rpc.accessDenied()));
+    // From before the first look on, so that no change falls between.
+    const unwatch = guard.watch(principalOf(call), stream, (error) => sink.fail(error));
     try {
+      await guard.require(principalOf(call), 'read', stream);
       if (request.source.kind === 'all') await subscribeToAll(log, request, outlet);
       else await subscribeToStream(log, request.source.stream, request.from, outlet);
     } finally {
       unwatch();
       log.subscriptions--;
     }
-  } else if (request.source.kind === 'stream') await readStream(log, request.source.stream, request, outlet);
+    return;
+  }
+  await guard.require(principalOf(call), 'read', stream);
+  if (request.source.kind === 'stream') await readStream(log, request.source.stream, request, outlet);
   else await readAll(log, request, outlet);
 }
 

@@ -111,15 +111,17 @@ export class Guard {
     return page.count === 0 ? {} : parseSystemSettings(decodeEventFrame(page.frames).data);
   }
 
-  /** Calls `lost` when somebody who reads a stream may no longer do so. Ends with the function it returns. */
-  watch(principal: Principal, stream: string, lost: () => void): () => void {
-    if (this.mayAccess(principal, 'read', stream) === true) return () => undefined;
-    const recheck = async () => {
-      if (!(await this.mayAccess(principal, 'read', stream))) lost();
-    };
-    // When the database is away the list can't be read; the subscription then ends by itself or is asked again later.
-    const wake = () => void recheck().catch(() => undefined);
-    const listener = { committed: () => undefined, wake };
+  /**
+   * Calls `lost` when somebody who reads a stream may no longer do so, or when that can't be found out. Ends with the
+   * function it returns.
+   */
+  watch(principal: Principal, stream: string, lost: (error: RpcError) => void): () => void {
+    if (isAdmin(principal)) return () => undefined;
+    const recheck = () =>
+      this.require(principal, 'read', stream).catch((error: unknown) =>
+        lost(isRpcError(error) ? error : rpc.unavailable(error instanceof Error ? error.message : String(error))),
+      );
+    const listener = { committed: () => undefined, wake: () => void recheck() };
     const ends = [SETTINGS_STREAM, metadataStreamOf(baseStreamOf(stream))].map((name) =>
       this.log.listen(name, listener),
     );
