@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { COMPARE_ATTEMPTS, comparisonTopic, type CompareJob } from '#libs/application/index.js';
 import { comparisonDecider, type ComparisonCommand } from '#libs/domain/index.js';
-import { deriveCommandId, type CommandMeta } from '#libs/events/catalogue/index.js';
 import type { CommandExecutor } from '#libs/events/log/index.js';
 import type { JobContext, Jobs } from '#libs/jobs/index.js';
 import {
@@ -22,6 +21,7 @@ import {
   type Result,
 } from '#libs/media/index.js';
 import type { Logger } from '#libs/runtime/index.js';
+import { metaOf } from './meta.js';
 
 export interface CompareTools {
   readonly executor: CommandExecutor;
@@ -51,15 +51,7 @@ export async function compare(context: JobContext<CompareJob>, tools: CompareToo
   const { data, signal, attempt } = context;
   const { comparisonId, organisationId } = data;
   const { executor, blobs, jobs, logger } = tools;
-  const meta = (name: string): CommandMeta => ({
-    commandId: deriveCommandId(data.eventId, name),
-    minted: true,
-    organisationId,
-    actor: { userId: null, role: 'SERVICE' },
-    at: new Date().toISOString(),
-    correlationId: data.eventId,
-    causationId: data.eventId,
-  });
+  const meta = metaOf(data);
   const report = (fraction: number): void => {
     jobs.publishProgress(comparisonTopic(comparisonId), { fraction });
     if (fraction < 1) context.progress(fraction);

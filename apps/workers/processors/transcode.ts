@@ -2,7 +2,6 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { progressTopic, type TranscodeJob } from '#libs/application/index.js';
 import { versionMediaDecider } from '#libs/domain/index.js';
-import { deriveCommandId, type CommandMeta } from '#libs/events/catalogue/index.js';
 import type { CommandExecutor } from '#libs/events/log/index.js';
 import type { JobContext, Jobs } from '#libs/jobs/index.js';
 import {
@@ -19,6 +18,7 @@ import {
   type Result,
 } from '#libs/media/index.js';
 import type { Logger } from '#libs/runtime/index.js';
+import { metaOf } from './meta.js';
 
 export interface TranscodeTools {
   readonly executor: CommandExecutor;
@@ -53,15 +53,7 @@ export async function transcode(context: JobContext<TranscodeJob>, tools: Transc
   const { versionId, referenceId, stackId, projectId, organisationId, source } = data;
   const ref = { versionId, referenceId, stackId, projectId, source };
   const mediaId = referenceId ?? versionId;
-  const meta = (name: string): CommandMeta => ({
-    commandId: deriveCommandId(data.eventId, name),
-    minted: true,
-    organisationId,
-    actor: { userId: null, role: 'SERVICE' },
-    at: new Date().toISOString(),
-    correlationId: data.eventId,
-    causationId: data.eventId,
-  });
+  const meta = metaOf(data);
   const report = (fraction: number, more: { fps?: number; frame?: number } = {}) =>
     jobs.publishProgress(progressTopic(mediaId), { fraction, ...more });
 
