@@ -618,7 +618,7 @@ describe('a log in trouble', () => {
 
   it('is LogUnavailable after the time allowed, and a retry finds what was written', async () => {
     const { log, process, entries } = world();
-    const { send } = process({ timeoutMs: 500 });
+    const { send } = process({ timeoutMs: 1_500 });
     const [a, b] = [note('a'), note('b')];
     log.fault = () => {
       log.down = true;
@@ -642,7 +642,8 @@ describe('a log in trouble', () => {
     const began = Date.now();
     await expect(one.send(command)).rejects.toBeInstanceOf(LogUnavailable);
     await expect(one.send(note('b'))).rejects.toBeInstanceOf(LogUnavailable);
-    expect(Date.now() - began).toBeLessThan(1000);
+    // Far from the half minute it has otherwise; how far, is the machine's affair.
+    expect(Date.now() - began).toBeLessThan(10_000);
     expect(accepted(await process().send(command))).toMatchObject({ repeated: false });
     expect(entries()).toEqual(['a']);
   });
