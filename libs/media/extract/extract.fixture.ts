@@ -68,10 +68,13 @@ export class Workbench {
     if (name.endsWith('.mxf') && options.codec === 'prores4444') {
       // ffmpeg's MXF knows the profile of a copied ProRes 4444 only, not of one that is being encoded.
       const film = await this.make(`${name}.mov`, options);
+      const rate = film.info.rate!;
+      // Its clock has to be that of the edit units.
+      const units = `setts=ts=N:time_base=${rate.den}/${rate.num}`;
       unwrap(
         await runFfmpeg({
           inputs: [{ path: film.file, demuxer: 'mov' }],
-          output: ['-map', '0:v', '-map', '0:a?', '-c', 'copy', file],
+          output: ['-map', '0:v', '-map', '0:a?', '-c', 'copy', '-bsf:v', units, file],
         }),
       );
       await rm(film.file);

@@ -31,8 +31,6 @@ const IMPOSSIBLE: Readonly<Record<(typeof CONTAINERS)[number], readonly ClipCode
   mxf: ['hevc', 'mjpeg', 'ffv1', 'vp9', 'av1'],
   mkv: [],
 };
-/** SMPTE ST 377-1 edit rates that ffmpeg's MXF takes. */
-const MXF_RATES = /^(23.976|24|25|29.97|30|50|59.94|60)( |$)/;
 const ENCODERS: Partial<Record<ClipCodec, string[]>> = {
   hevc: ['-c:v', 'libx265', '-x265-params', 'log-level=error'],
   prores: ['-c:v', 'prores', '-pix_fmt', 'yuv422p10le'],
@@ -57,7 +55,8 @@ test.each(CONTAINERS.flatMap((container) => IMPOSSIBLE[container].map((codec) =>
 const matrix = CONTAINERS.flatMap((container) =>
   CODECS.filter((codec) => !IMPOSSIBLE[container].includes(codec)).flatMap((codec) =>
     counted
-      .filter(([name]) => container !== 'mxf' || MXF_RATES.test(name))
+      // ffmpeg's MXF has no edit rate of 120000/1001, and writes 120 for it.
+      .filter(([name]) => container !== 'mxf' || !name.startsWith('119.88'))
       // Each takes one of the ends, so that every rate and every codec has both.
       .map(([name, rate, dropFrame], index) => ({
         ...{ container, codec, name, rate, dropFrame },
@@ -68,8 +67,7 @@ const matrix = CONTAINERS.flatMap((container) =>
 
 test('the matrix is whole', () => {
   expect(counted).toHaveLength(16);
-  const mxf = 4 * (8 + 2);
-  expect(matrix).toHaveLength((7 + 5 + 9) * 16 + mxf);
+  expect(matrix).toHaveLength((7 + 5 + 9) * 16 + 4 * 14);
 });
 
 if (process.env.MEDIA_MATRIX === 'full') {
@@ -88,15 +86,6 @@ if (process.env.MEDIA_MATRIX === 'full') {
     },
     120_000,
   );
-
-  test.each(counted.filter(([name]) => !MXF_RATES.test(name)))('MXF has no edit rate of %s', async (_, rate) => {
-    const output = ['-frames:v', '1', '-c:v', 'mpeg2video', join(folder, 'none.mxf')];
-    const run = await runFfmpeg({
-      inputs: [{ lavfi: `color=size=256x144:rate=${rate.num}/${rate.den}` }],
-      output: ['-r', `${rate.num}/${rate.den}`, ...output],
-    });
-    expect(run).toMatchObject({ ok: false, error: { reason: expect.stringMatching(/frame rate|time base/i) } });
-  });
 
   test.each(['23.976', '24', '25', '29.97', '59.94'] as const)(
     'every in-point at %s',
