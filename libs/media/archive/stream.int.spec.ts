@@ -9,22 +9,76 @@ import { fileSource } from '../bytes.js';
 import { runFfmpeg } from '../ffmpeg/index.js';
 import { probe } from '../probe/index.js';
 import { unwrap } from '../result.js';
-import { makeClip, readFrameNumbers } from '../testmedia.js';
-import { ArchiveStreams, findMember, indexTar, planSegments, type ArchivedMedium } from './index.js';
+import { makeClip, readFrameNumbers, type ClipOptions } from '../testmedia.js';
+import { RATES } from '../timecode.js';
+import { ArchiveStreams, findMember, indexTar, makeSegment, planSegments, type ArchivedMedium } from './index.js';
 
 let folder: string;
 let medium: ArchivedMedium;
 
+async function archived(name: string, options: ClipOptions): Promise<ArchivedMedium> {
+  await makeClip(join(folder, name), options);
+  await writeFile(join(folder, 'notes.txt'), 'before the film');
+  const path = join(folder, `${name}.tar`);
+  await promisify(execFile)('tar', ['-c', '--format=pax', '-f', path, 'notes.txt', name], { cwd: folder });
+  const index = unwrap(await indexTar(await fileSource(path)));
+  const { offset, size } = unwrap(findMember(index, name));
+  const info = unwrap(await probe(path, { part: { offset, size } }));
+  return { path, part: { offset, size }, info, key: `${name} ${offset}` };
+}
+
+const upTo = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
+
+/** Times of a stream's packets, in ticks of 90 kHz. */
+async function times(file: string, select: string): Promise<number[]> {
+  const { stdout } = await promisify(execFile)('ffprobe', [
+    ...['-v', 'error', '-select_streams', select, '-show_entries', 'packet=pts', '-of', 'csv=p=0', file],
+  ]);
+  return stdout
+    .split('\n')
+    .map((line) => Number.parseInt(line, 10))
+    .filter(Number.isFinite);
+}
+
+/** A tone of 550 Hz on the second channel: how far a sample is from what the two before it make it, at worst. */
+async function worstJump(film: string): Promise<number> {
+  const tone = unwrap(
+    await runFfmpeg({
+      inputs: [{ path: film, demuxer: 'mov' }],
+      output: ['-map', '0:a:0', '-af', 'pan=mono|c0=c1', '-f', 'f32le', '-c:a', 'pcm_f32le', 'pipe:1'],
+    }),
+  ).stdout;
+  const samples = new Float32Array(tone.buffer.slice(tone.byteOffset, tone.byteOffset + tone.length));
+  const turn = 2 * Math.cos((2 * Math.PI * 550) / 48_000);
+  return samples
+    .slice(4096, -4096)
+    .reduce(
+      (worst, value, at, all) =>
+        at < 2 ? worst : Math.max(worst, Math.abs(value - turn * all[at - 1]! + all[at - 2]!)),
+      0,
+    );
+}
+
+/** Segments in order, joined: every frame once, at its time; sound in whole packets without a gap. */
+async function expectJoined(parts: readonly Buffer[], name: string, frames: number, { num, den } = RATES['23.976']) {
+  const joined = join(folder, `${name}.joined.ts`);
+  await writeFile(joined, Buffer.concat(parts));
+  const whole = join(folder, `${name}.joined.mp4`);
+  await promisify(execFile)('ffmpeg', ['-v', 'error', '-i', joined, '-c', 'copy', '-y', whole]);
+  expect(await readFrameNumbers(whole)).toEqual(upTo(0, frames));
+  const picture = await times(joined, 'v');
+  expect(picture).toHaveLength(frames);
+  picture.forEach((pts, frame) => expect(Math.abs(pts - (frame * den * 90_000) / num)).toBeLessThanOrEqual(3));
+  // Packets of 1024 samples of 48 kHz are 1920 ticks.
+  const sound = await times(joined, 'a');
+  sound.forEach((pts, packet) => expect(Math.abs(pts - packet * 1920)).toBeLessThanOrEqual(3));
+  expect(sound).toHaveLength(Math.ceil((frames * den * 48_000) / (num * 1024)));
+  expect(await worstJump(whole)).toBeLessThan(0.005);
+}
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pl-stream-'));
-  await makeClip(join(folder, 'clip.mov'), { codec: 'prores', frames: 100, width: 640, height: 360, noise: 2 });
-  await writeFile(join(folder, 'notes.txt'), 'before the film');
-  await promisify(execFile)('tar', ['-c', '--format=pax', '-f', 'a.tar', 'notes.txt', 'clip.mov'], { cwd: folder });
-  const path = join(folder, 'a.tar');
-  const index = unwrap(await indexTar(await fileSource(path)));
-  const { offset, size } = unwrap(findMember(index, 'clip.mov'));
-  const info = unwrap(await probe(path, { part: { offset, size } }));
-  medium = { path, part: { offset, size }, info, key: `test ${offset}` };
+  medium = await archived('clip.mov', { codec: 'prores', frames: 100, width: 640, height: 360, noise: 2 });
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -58,49 +112,45 @@ test('segments made one by one join: every frame once, at its time, and sound wi
     }
     expect((await fetch(`${base}/4.ts`)).status).toBe(404);
     expect((await fetch(`${base}/0.ts`, { headers: { range: 'bytes=0-187' } })).status).toBe(206);
-    const joined = join(folder, 'joined.ts');
-    await writeFile(joined, Buffer.concat(names.map((name) => parts.get(name)!)));
-    const whole = join(folder, 'whole.mp4');
-    await promisify(execFile)('ffmpeg', ['-v', 'error', '-i', joined, '-c', 'copy', '-y', whole]);
-    expect(await readFrameNumbers(whole)).toEqual(Array.from({ length: 100 }, (_, frame) => frame));
-    const times = async (select: string) => {
-      const { stdout } = await promisify(execFile)('ffprobe', [
-        ...['-v', 'error', '-select_streams', select, '-show_entries', 'packet=pts', '-of', 'csv=p=0', joined],
-      ]);
-      return stdout
-        .split('\n')
-        .map((line) => Number.parseInt(line, 10))
-        .filter(Number.isFinite);
-    };
-    const picture = await times('v');
-    expect(picture).toHaveLength(100);
-    picture.forEach((pts, frame) => expect(Math.abs(pts - (frame * 1001 * 90_000) / 24_000)).toBeLessThanOrEqual(3));
-    // Packets of 1024 samples of 48 kHz are 1920 ticks.
-    const sound = await times('a');
-    sound.forEach((pts, packet) => expect(Math.abs(pts - packet * 1920)).toBeLessThanOrEqual(3));
-    expect(sound).toHaveLength(Math.ceil((100 * 2002) / 1024));
-    // A tone joins smoothly: what a tone's next sample must be by the two before it, it is.
-    const tone = unwrap(
-      await runFfmpeg({
-        inputs: [{ path: whole, demuxer: 'mov' }],
-        output: ['-map', '0:a:0', '-af', 'pan=mono|c0=c1', '-f', 'f32le', '-c:a', 'pcm_f32le', 'pipe:1'],
-      }),
-    ).stdout;
-    const samples = new Float32Array(tone.buffer.slice(tone.byteOffset, tone.byteOffset + tone.length));
-    const turn = 2 * Math.cos((2 * Math.PI * 550) / 48_000);
-    const jump = samples
-      .slice(4096, -4096)
-      .reduce(
-        (worst, value, at, all) =>
-          at < 2 ? worst : Math.max(worst, Math.abs(value - turn * all[at - 1]! + all[at - 2]!)),
-        0,
-      );
-    expect(jump).toBeLessThan(0.005);
+    await expectJoined(
+      names.map((name) => parts.get(name)!),
+      'served',
+      100,
+    );
   } finally {
     server.closeAllConnections();
     await new Promise((done) => server.close(done));
   }
 });
+
+test.each([
+  ['open.mxf', { codec: 'h264', gop: 12, openGop: true }],
+  ['closed.mxf', { codec: 'h264', gop: 12 }],
+  ['long.mxf', { codec: 'h264', rate: RATES['23.976'] }],
+  ['mpeg2.mxf', { codec: 'mpeg2' }],
+  ['prores.mxf', { codec: 'prores' }],
+  ['prores.mov', { codec: 'prores', rate: RATES['29.97'] }],
+  ['open.mp4', { codec: 'h264', gop: 12, openGop: true, rate: RATES['50'] }],
+] as [string, ClipOptions][])(
+  'each segment has its own frames, the first and the last too: %s',
+  async (name, given) => {
+    const options = { rate: RATES['25'], ...given };
+    const frames = 150;
+    const source = await archived(name, { width: 256, height: 144, frames, ...options });
+    const segments = unwrap(planSegments(source.info));
+    expect(segments.length).toBeGreaterThan(2);
+    const parts: Buffer[] = [];
+    for (const [n, segment] of segments.entries()) {
+      const file = join(folder, `${name}.${n}.ts`);
+      unwrap(await makeSegment(source, segment, file));
+      const alone = `${file}.mp4`;
+      await promisify(execFile)('ffmpeg', ['-v', 'error', '-i', file, '-map', '0:v', '-c', 'copy', '-y', alone]);
+      expect([n, await readFrameNumbers(alone)]).toEqual([n, upTo(segment.first, segment.count)]);
+      parts.push(await readFile(file));
+    }
+    await expectJoined(parts, name, frames, options.rate);
+  },
+);
 
 test('the cache stays within its size, and begins empty', async () => {
   const directory = join(folder, 'small');

@@ -9,12 +9,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { hashFile, hexOf } from '../blobs.js';
 import { bufferSource, fileSource } from '../bytes.js';
+import { mustCount } from '../extract/plan.js';
 import { runFfmpeg, type RunLimits } from '../ffmpeg/index.js';
 import { fitInside, type Size } from '../ladder.js';
 import type { MediaInfo } from '../probe/index.js';
 import { fail, ok, type Result } from '../result.js';
 import { sendJson, serveBytes } from '../serve.js';
 import { formatOf } from '../sniff.js';
+import { rateText } from '../timecode.js';
 
 export interface ArchivedMedium {
   /** The archive, a file of this machine. */
@@ -45,6 +47,10 @@ const SOUND_RATE = 48_000;
 const PACKET = 1024;
 /** Packets encoded before those that are kept: what a decoder carries over from one to the next is then as in one long run. */
 const PREROLL = 2;
+/** Three packets last 64 ms, which ffmpeg's microseconds tell exactly: sound is sought at multiples of them. */
+const EVEN = 3;
+/** Packets read before the first one needed: MXF of intra pictures seeks to the nearest edit unit, which may be the next one. */
+const RUN_UP = 12;
 
 /** The segments of a medium, in whole frames. MEDIA_UNREADABLE for sound, stills, variable rate and unknown length. */
 export function planSegments(info: MediaInfo): Result<StreamSegment[]> {
@@ -100,19 +106,32 @@ export async function makeSegment(
   const seek = (seconds: number) => (seconds > 0 ? ['-ss', seconds.toFixed(9)] : []);
   const input = { path, part, demuxer: formatOf(info.container).demuxer };
   const interlaced = video.fieldOrder !== null && video.fieldOrder !== 'progressive';
+  const byCount = mustCount(info);
   const picture = [
-    `trim=end_frame=${count}`,
+    ...(byCount
+      ? [
+          `trim=start_frame=${first}:end_frame=${first + count}`,
+          `settb=${den}/${num}`,
+          'setpts=N',
+          `fps=${rateText(info.rate!)}`,
+        ]
+      : [`trim=end_frame=${count}`]),
     ...(interlaced ? ['yadif=mode=send_frame'] : []),
     `scale=${size.width}:${size.height}:flags=bilinear:out_range=tv,setsar=1,format=yuv420p`,
   ];
   const packetAt = (frame: number) => Math.ceil((frame * den * SOUND_RATE) / (num * PACKET));
   const [from, to] = [packetAt(first), packetAt(first + count)];
   const preroll = Math.min(from, PREROLL);
-  const soundStart = ((from - preroll) * PACKET) / SOUND_RATE;
+  const soundSeek = Math.max(0, Math.floor((from - preroll) / EVEN) * EVEN - RUN_UP);
+  const soundAt = (soundSeek * PACKET) / SOUND_RATE;
+  const skip = from - preroll - soundSeek;
   // The encoder's own first packet, and what came before; one more at the end, as the last kept one leans on it.
   const drop = preroll + 1;
   const run = await runFfmpeg({
-    inputs: [{ ...input, options: seek(start) }, ...(sound ? [{ ...input, options: seek(soundStart) }] : [])],
+    inputs: [
+      { ...input, options: byCount ? [] : seek(start) },
+      ...(sound ? [{ ...input, options: seek(soundAt) }] : []),
+    ],
     output: [
       ...['-map', `0:${video.index}`, ...(sound ? ['-map', `1:${sound.index}`] : []), '-map_metadata', '-1'],
       // A filter, as `-frames:v` would end the sound a little early.
@@ -121,8 +140,8 @@ export async function makeSegment(
       ...(sound
         ? [
             '-af',
-            `aresample=${SOUND_RATE},atrim=end_sample=${(to - from + preroll + 1) * PACKET},` +
-              `asetpts=PTS+(${(soundStart - start).toFixed(9)})/TB,aformat=channel_layouts=stereo`,
+            `aresample=${SOUND_RATE},atrim=start_pts=${skip * PACKET}:end_pts=${(skip + preroll + to - from + 1) * PACKET},` +
+              `asetpts=PTS+(${(soundAt - start).toFixed(9)})/TB,aformat=channel_layouts=stereo`,
             ...[
               '-c:a',
               'aac',
@@ -138,7 +157,7 @@ export async function makeSegment(
       ...['-avoid_negative_ts', 'disabled', '-muxdelay', '0', '-muxpreload', '0'],
       ...['-output_ts_offset', start.toFixed(6), '-f', 'mpegts', file],
     ],
-    timeoutMs: 120_000,
+    timeoutMs: 120_000 + (byCount ? 50 * first : 0),
     ...options,
   });
   return run;
