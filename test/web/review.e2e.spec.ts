@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import type { DemoLogin } from '#apps/studio/demo-hook.js';
 import { seedDemo } from '#apps/studio/demo.js';
+import { runFfmpeg, unwrap } from '#libs/media/index.js';
 import { makeClip } from '#libs/media/testmedia.js';
 import { build } from '../../scripts/build.mjs';
 import { startStack, type TestStack } from '../support/stack.js';
@@ -121,10 +122,10 @@ async function signIn(who: string, url: string): Promise<Page> {
 }
 
 /** The frame number that the clip's maker coded into the top of the picture, as the page shows it now. */
-function codedFrame(page: Page): Promise<number> {
+function codedFrame(page: Page, selector = 'video'): Promise<number> {
   // A string: it runs in the page, whose types this project's server side doesn't know.
   return page.evaluate<number>(`(() => {
-    const video = document.querySelector('video');
+    const video = document.querySelector(${JSON.stringify(selector)});
     const canvas = document.createElement('canvas');
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
@@ -143,6 +144,27 @@ function codedFrame(page: Page): Promise<number> {
 async function shownFrame(page: Page, frame: number): Promise<number> {
   await page.locator(`.picture[data-presented-frame="${frame}"]`).waitFor();
   return codedFrame(page);
+}
+
+/** As {@link shownFrame}, of the version's picture and of the one beside it. */
+async function bothShown(page: Page, own: number, other: number): Promise<[number, number]> {
+  await page.locator(`.picture:not(.picture-other)[data-presented-frame="${own}"]`).waitFor();
+  await page.locator(`.picture-other[data-presented-frame="${other}"]`).waitFor({ state: 'attached' });
+  return [await codedFrame(page), await codedFrame(page, '.picture-other video')];
+}
+
+/** How bright a part of the page is on the whole, 0 to 255: the difference of equal pictures is dark. */
+async function brightness(page: Page, clip: { x: number; y: number; width: number; height: number }): Promise<number> {
+  const png = (await page.screenshot({ clip })).toString('base64');
+  return page.evaluate<number>(`(async () => {
+    const bytes = Uint8Array.from(atob('${png}'), (one) => one.charCodeAt(0));
+    const image = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    const context = canvas.getContext('2d');
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, image.width, image.height);
+    return data.reduce((sum, value, at) => (at % 4 === 3 ? sum : sum + value), 0) / (image.width * image.height * 3);
+  })()`);
 }
 
 const lastFrame = async (page: Page): Promise<number> =>
@@ -475,6 +497,169 @@ describe('two windows', () => {
     await outcome(editor, 'APPROVED').waitFor();
     await editor.getByRole('button', { name: 'Show 1 earlier' }).waitFor();
     await look(editor, '11-approved-live');
+  });
+
+  it('look at two versions at once: side by side, by wipe, overlay and toggle, on the same frame', async () => {
+    // v4 has v3 without its frames 40 to 59, and twelve new ones before 80.
+    const [v3, v4] = [join(work, 'harbour_edit_v3.mov'), join(work, 'harbour_edit_v4.mov')];
+    const cut = (first: number, end: number) => `[0:v]trim=start_frame=${first}:end_frame=${end},setpts=PTS-STARTPTS`;
+    const graph = [
+      ...[`${cut(0, 40)}[a]`, `${cut(60, 80)}[b]`, `${cut(80, 96)}[d]`],
+      ...[
+        '[1:v]setsar=1,format=yuv420p,trim=end_frame=12[c]',
+        '[a][b][c][d]concat=n=4[cut]',
+        '[cut]setpts=N*1001/24000/TB,fps=24000/1001[v]',
+      ],
+    ].join(';');
+    unwrap(
+      await runFfmpeg({
+        inputs: [{ path: v3, demuxer: 'mov' }, { lavfi: 'mandelbrot=size=640x360:rate=24000/1001' }],
+        output: [
+          '-filter_complex',
+          graph,
+          '-map',
+          '[v]',
+          '-map',
+          '0:a',
+          '-c:v',
+          'libx264',
+          '-crf',
+          '14',
+          '-bf',
+          '0',
+          v4,
+        ],
+      }),
+    );
+    await editor.getByRole('button', { name: 'New version' }).click();
+    await editor.getByLabel('File of the new version').setInputFiles(v4);
+    await editor.getByRole('button', { name: 'Upload v4' }).click();
+    await client.getByRole('button', { name: 'Go to v4' }).click();
+    await client.getByRole('button', { name: 'Play', exact: true }).waitFor();
+    await client.locator('.picture[data-presented-frame="0"]').waitFor();
+
+    // Without a comparison: equal numbers.
+    await client.keyboard.press('c');
+    const view = client.getByRole('region', { name: 'Compare view' });
+    await view.waitFor();
+    expect(await view.getAttribute('data-pairing')).toBe('NUMBER');
+    expect(await view.getByLabel('Shown together with').locator('option').allTextContents()).toEqual([
+      'v3',
+      'v2',
+      'v1',
+    ]);
+    await goTo(client, '50');
+    expect(await bothShown(client, 50, 50)).toEqual([70, 50]);
+
+    // With one: the same pictures, by its frame map.
+    const panel = client.getByRole('region', { name: 'Comparison', exact: true });
+    await panel.getByRole('button', { name: 'Compare', exact: true }).click();
+    await client.locator('[data-pairing=MAP]').waitFor();
+    expect(await bothShown(client, 50, 70)).toEqual([70, 70]);
+    await look(client, '13-side-by-side');
+    for (const [key, own, other] of [
+      ['Home', 0, 0],
+      ['ArrowRight', 1, 1],
+      ['Shift+ArrowRight', 11, 11],
+      ['End', 87, 95],
+      ['ArrowLeft', 86, 94],
+    ] as const) {
+      await client.keyboard.press(key);
+      expect([key, await bothShown(client, own, other)]).toEqual([key, [other, other]]);
+    }
+    // What was taken out is jumped over, and said.
+    await goTo(client, '39');
+    expect(await bothShown(client, 39, 39)).toEqual([39, 39]);
+    await client.keyboard.press('ArrowRight');
+    expect(await bothShown(client, 40, 60)).toEqual([60, 60]);
+    expect(await client.locator('.picture-skip').textContent()).toBe('20 frames of v3 before this one not in v4');
+    // What is new has nothing beside it.
+    await goTo(client, '65');
+    await client.locator('.picture-other[data-paired=false]').getByText('Not in v3').waitFor();
+    await client.locator('.picture-other[data-presented-frame="79"]').waitFor();
+    await look(client, '14-not-there');
+    await goTo(client, '72');
+    expect(await bothShown(client, 72, 80)).toEqual([80, 80]);
+
+    // Playing goes over the cut and the new frames; standing still, both are on the same picture again.
+    await goTo(client, '30');
+    expect(await bothShown(client, 30, 30)).toEqual([30, 30]);
+    await client.keyboard.press('Space');
+    await until(client, `Number(document.querySelector('[data-frame]').dataset.frame) > 76`);
+    await client.keyboard.press('k');
+    await client.getByRole('button', { name: 'Play', exact: true }).waitFor();
+    const stood = Number(await client.locator('[data-frame]').getAttribute('data-frame'));
+    expect(await bothShown(client, stood, stood + 8)).toEqual([stood + 8, stood + 8]);
+
+    // The sound is that of one.
+    const muted = () => client.evaluate<boolean[]>(`[...document.querySelectorAll('video')].map((one) => one.muted)`);
+    expect(await muted()).toEqual([false, true]);
+    await view.getByLabel('Sound of').selectOption('v3');
+    expect(await muted()).toEqual([true, false]);
+    await view.getByLabel('Sound of').selectOption('None');
+    expect(await muted()).toEqual([true, true]);
+    await view.getByLabel('Sound of').selectOption('v4');
+    expect(await muted()).toEqual([false, true]);
+
+    // Wipe, by keys and by hand.
+    await goTo(client, '50');
+    await view.getByRole('radio', { name: 'Wipe' }).click();
+    const divider = client.getByRole('slider', { name: 'Divider' });
+    await divider.press('ArrowRight');
+    expect(await divider.getAttribute('aria-valuenow')).toBe('51');
+    await divider.press('Home');
+    expect(await divider.getAttribute('aria-valuenow')).toBe('0');
+    await divider.press('Shift+ArrowRight');
+    const picture = (await client.locator('.picture:not(.picture-other)').boundingBox())!;
+    const handle = (await divider.boundingBox())!;
+    await client.mouse.move(handle.x + handle.width / 2, handle.y + handle.height / 2);
+    await client.mouse.down();
+    await client.mouse.move(picture.x + picture.width * 0.7, picture.y + picture.height / 2, { steps: 4 });
+    await client.mouse.up();
+    expect(await divider.getAttribute('aria-valuenow')).toBe('70');
+    expect(await bothShown(client, 50, 70)).toEqual([70, 70]);
+    await look(client, '15-wipe');
+
+    // Overlay; the difference of two encodings of one frame is nearly black, of other frames it is not.
+    await view.getByRole('radio', { name: 'Overlay' }).click();
+    await view.getByRole('slider', { name: 'Opacity of v3' }).fill('30');
+    expect(
+      await client
+        .locator('.picture-other')
+        .evaluate((one: unknown) => (one as { style: { opacity: string } }).style.opacity),
+    ).toBe('0.3');
+    await look(client, '16-overlay');
+    await view.getByRole('button', { name: 'Difference' }).click();
+    // Away from the names of the two.
+    const middle = { x: picture.x + 20, y: picture.y + 60, width: picture.width - 40, height: picture.height - 100 };
+    expect(await bothShown(client, 50, 70)).toEqual([70, 70]);
+    await look(client, '17-difference');
+    expect(await brightness(client, middle)).toBeLessThan(6);
+    await view.getByLabel('Shown together with').selectOption('v2');
+    expect(await view.getAttribute('data-pairing')).toBe('NUMBER');
+    expect(await bothShown(client, 50, 50)).toEqual([70, 50]);
+    expect(await brightness(client, middle)).toBeGreaterThan(20);
+    await view.getByLabel('Shown together with').selectOption('v3');
+    expect(await bothShown(client, 50, 70)).toEqual([70, 70]);
+
+    // One key shows the one or the other.
+    await client.locator('.picture').first().click();
+    await client.keyboard.press('b');
+    const other = client.locator('.picture-other');
+    expect([await other.isVisible(), await bothShown(client, 50, 70)]).toEqual([false, [70, 70]]);
+    await client.keyboard.press('b');
+    expect([await other.isVisible(), await bothShown(client, 50, 70)]).toEqual([true, [70, 70]]);
+    await look(client, '18-toggle');
+
+    await client.setViewportSize({ width: 900, height: 1200 });
+    await view.getByRole('radio', { name: 'Toggle' }).press('ArrowRight');
+    expect(await view.getByRole('radio', { name: 'Side by side' }).getAttribute('aria-checked')).toBe('true');
+    expect(await bothShown(client, 50, 70)).toEqual([70, 70]);
+    await look(client, '19-narrow');
+    await client.setViewportSize({ width: 1600, height: 940 });
+    await view.getByRole('button', { name: 'Close the compare view' }).click();
+    await other.waitFor({ state: 'detached' });
+    expect(await shownFrame(client, 50)).toBe(70);
   });
 
   it('are on the operator’s page too: it lives, and is the operator’s alone', async () => {

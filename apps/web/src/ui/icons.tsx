@@ -31,6 +31,7 @@ export const LoopIcon = icon(
 export const VolumeIcon = icon(<path d="M2.5 6h2.5L8.5 3v10L5 10H2.5zM11 6a3 3 0 0 1 0 4M12.8 4a5.5 5.5 0 0 1 0 8" />);
 export const MutedIcon = icon(<path d="M2.5 6h2.5L8.5 3v10L5 10H2.5zM11 6.2l3.5 3.6M14.5 6.2 11 9.8" />);
 export const FullscreenIcon = icon(<path d="M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10" />);
+export const TogetherIcon = icon(<path d="M2 3.5h12v9H2zM8 1.5v13M10 6l2 2-2 2M6 6 4 8l2 2" />);
 export const SelectIcon = icon(<path d="M3.5 2.5 12.5 7 8.5 8.5 7 12.5z" />);
 export const RectangleIcon = icon(<rect x="2.5" y="3.5" width="11" height="9" rx="0.5" />);
 export const EllipseIcon = icon(<ellipse cx="8" cy="8" rx="5.5" ry="4.5" />);

@@ -29,6 +29,7 @@ export function Compare({
   earlier,
   ended,
   onSeek,
+  onTogether,
 }: {
   version: Version;
   /** Those it can be compared with, newest first; at least one. */
@@ -36,6 +37,8 @@ export function Compare({
   /** State of each comparison that was told of while the room is open. */
   ended: ReadonlyMap<string, string>;
   onSeek: (frame: number) => void;
+  /** Shows the other one's picture too. */
+  onTogether: (versionId: string) => void;
 }) {
   const { api } = useSession();
   const [against, setAgainst] = useState(earlier[0]!.id);
@@ -103,6 +106,11 @@ export function Compare({
             ))}
           </select>
         </label>
+        {earlier.find((one) => one.id === against)?.media.status === 'READY' && (
+          <Button tone="ghost" onClick={() => onTogether(against)}>
+            Show both
+          </Button>
+        )}
         {(id === null || shown?.status === 'FAILED') && (
           <Button busy={busy} onClick={() => void ask()}>
             {id === null ? 'Compare' : 'Try again'}

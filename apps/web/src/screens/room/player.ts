@@ -32,6 +32,9 @@ export interface PlayerState {
 /** How long a seek may take before the next one is sent all the same. */
 const SEEK_PATIENCE_MS = 600;
 
+/** A player that is led catches up by its speed; further away than this it jumps. */
+const FOLLOW_JUMP_SECONDS = 0.2;
+
 const INITIAL: PlayerState = {
   frame: 0,
   presented: null,
@@ -301,6 +304,34 @@ export class Player {
     this.play(shuttle(this.#state.speed, direction));
   }
 
+  /** Led by another player: stands on `frame`, or plays at `speed` and keeps to where the other is now. */
+  follow(frame: number, speed: number): void {
+    const target = clampFrame(frame, this.frames);
+    const video = this.#video;
+    const { presented, speed: own, ready } = this.#state;
+    if (!video || !ready || speed <= 0 || target === this.frames - 1) {
+      if (own !== 0 || this.#state.frame !== target) this.seek(target);
+      return;
+    }
+    const late = presented === null ? 0 : target - presented;
+    const far = Math.abs(late) > Math.max(2, (FOLLOW_JUMP_SECONDS * this.rate.num) / this.rate.den);
+    if (own <= 0 || video.paused || (far && performance.now() - this.#sentAt > SEEK_PATIENCE_MS)) {
+      this.#stopReverse();
+      this.#set({ frame: target });
+      if (late !== 0) {
+        this.#seeking = target;
+        this.#sentAt = performance.now();
+        video.currentTime = frameMiddle(target, this.rate, this.#offset);
+      }
+    }
+    video.playbackRate = speed * Math.min(1.25, Math.max(0.75, 1 + late * 0.04));
+    if (own === speed && !video.paused) return;
+    this.#set({ speed });
+    video.play().catch((error: unknown) => {
+      if (!(error instanceof DOMException && error.name === 'AbortError')) this.#set({ speed: 0 });
+    });
+  }
+
   #runBackwards(speed: number): void {
     let last = performance.now();
     let rest = 0;
@@ -347,6 +378,10 @@ export class Player {
 
   toggleMuted(): void {
     if (this.#video) this.#video.muted = !this.#video.muted;
+  }
+
+  setMuted(muted: boolean): void {
+    if (this.#video) this.#video.muted = muted;
   }
 
   /** Null lets the line decide. */

@@ -41,6 +41,7 @@ import {
   type Version,
   versionList,
 } from './state.js';
+import { OtherPicture, TogetherBar, useTogether } from './together.jsx';
 import { buildThreads, drawingsAt, layersOf, placeOf, visibleDrawings } from './threads.js';
 import { toolOfKey, Tools } from './tools.jsx';
 import { type Marker, Transport } from './transport.jsx';
@@ -136,6 +137,7 @@ export function RoomScreen({ stackId, asked }: { stackId: string; asked: number 
           earlier={versions.filter(
             ({ number, status, media }) => number < selected.number && status !== 'WITHDRAWN' && media.kind === 'VIDEO',
           )}
+          versions={versions}
           mayUpload={mayUpload}
           onSelect={select}
         />
@@ -183,6 +185,7 @@ function VersionScreen({
   version,
   current,
   earlier,
+  versions,
   mayUpload,
   onSelect,
 }: {
@@ -191,6 +194,7 @@ function VersionScreen({
   current: Version | null;
   /** Those it can be compared with, newest first. */
   earlier: readonly Version[];
+  versions: readonly Version[];
   mayUpload: boolean;
   onSelect: (version: Version) => void;
 }) {
@@ -256,6 +260,8 @@ function VersionScreen({
     () => player?.state() ?? STOPPED,
   );
   const frame = playback?.frame ?? 0;
+  const together = useTogether(room, version, player, playback, versions);
+  const compareView = () => together.open(together.other === null ? (together.candidates[0]?.key ?? null) : null);
   const labels = useMemo(
     () => (rate && timed ? labelling({ num: rate.num, den: rate.den }, media.startTimecode, media.dropFrame) : null),
     [rate?.num, rate?.den, timed, media.startTimecode, media.dropFrame],
@@ -498,6 +504,8 @@ function VersionScreen({
         o: () => setRange((before) => ({ ...before, out: frame })),
         x: () => setRange({ in: null, out: null }),
         m: () => player.toggleMuted(),
+        c: compareView,
+        b: () => together.change({ mode: 'TOGGLE', flipped: together.mode === 'TOGGLE' && !together.flipped }),
       };
       const deed = deeds[key.length === 1 ? key.toLowerCase() : key];
       if (deed) {
@@ -556,6 +564,9 @@ function VersionScreen({
             You see the original: the review copies could not be made.
           </Notice>
         )}
+        {player && playback && showsPicture && (
+          <TogetherBar together={together} name={`v${version.number}`} leader={player} leading={playback} />
+        )}
         <div className="screen">
           <Tools
             tool={tool}
@@ -586,6 +597,11 @@ function VersionScreen({
               playback={playback}
               zoom={zoom}
               onZoom={setZoom}
+              besideAs={together.other === null ? null : together.mode === 'SIDE' ? 'SIDE' : 'OVER'}
+              beside={
+                together.other &&
+                ((size) => <OtherPicture together={together} name={`v${version.number}`} size={size} />)
+              }
             >
               {(aspect) => (
                 <Overlay
@@ -642,6 +658,8 @@ function VersionScreen({
             zoom={zoom}
             onZoom={setZoom}
             onFullscreen={fullscreen}
+            together={together.candidates.length > 0 ? together.other !== null : null}
+            onTogether={compareView}
           />
         )}
       </div>
@@ -698,6 +716,7 @@ function VersionScreen({
             earlier={earlier}
             ended={room.state.comparisons}
             onSeek={(at) => player.seek(Math.min(at, player.frames - 1))}
+            onTogether={(id) => together.open(id)}
           />
         )}
         {loadFailure !== null ? (

@@ -11,6 +11,7 @@ import {
   NextFrameIcon,
   PauseIcon,
   PlayIcon,
+  TogetherIcon,
   VolumeIcon,
 } from '../../ui/icons.jsx';
 import { IconButton } from '../../ui/parts.jsx';
@@ -38,6 +39,8 @@ export function Transport({
   zoom,
   onZoom,
   onFullscreen,
+  together,
+  onTogether,
 }: {
   player: Player;
   state: PlayerState;
@@ -51,6 +54,9 @@ export function Transport({
   zoom: Zoom;
   onZoom: (zoom: Zoom) => void;
   onFullscreen: () => void;
+  /** Whether a second picture is shown; null when there is none. */
+  together: boolean | null;
+  onTogether: () => void;
 }) {
   const playing = state.speed !== 0;
   const loops = state.loop !== null;
@@ -183,6 +189,11 @@ export function Transport({
             <option value="1">100%</option>
             <option value="2">200%</option>
           </select>
+          {together !== null && (
+            <IconButton label="Compare view" shortcut="C" pressed={together} onClick={onTogether}>
+              <TogetherIcon />
+            </IconButton>
+          )}
           <IconButton label="Full screen" shortcut="F" onClick={onFullscreen}>
             <FullscreenIcon />
           </IconButton>

@@ -4,6 +4,9 @@ import type { Version } from './state.js';
 import { Blank, Button } from '../../ui/parts.jsx';
 import { WarningIcon } from '../../ui/icons.jsx';
 
+/** Between two pictures side by side. */
+const GAP = 4;
+
 export type Zoom = 'fit' | 0.5 | 1 | 2;
 
 /** The picture at its own proportions in whatever room there is, with the drawings' sheet exactly over it. */
@@ -14,6 +17,8 @@ export function Viewer({
   playback,
   zoom,
   onZoom,
+  beside = null,
+  besideAs = null,
   children,
 }: {
   media: Version['media'];
@@ -23,6 +28,10 @@ export function Viewer({
   playback: PlayerState | null;
   zoom: Zoom;
   onZoom: (zoom: Zoom) => void;
+  /** A second picture, given the size of the first on the page. */
+  beside?: ((size: { width: number; height: number }) => ReactNode) | null;
+  /** Where it is: at its side, or over it. */
+  besideAs?: 'SIDE' | 'OVER' | null;
   children: (aspect: number) => ReactNode;
 }) {
   const frame = useRef<HTMLDivElement>(null);
@@ -48,9 +57,19 @@ export function Viewer({
     return player.attach(video.current, { hlsUrl, fileUrl });
   }, [player, hlsUrl, fileUrl, attempt]);
 
+  const fit = (columns: number, rows: number) =>
+    Math.min(
+      (room.width - GAP * (columns - 1)) / columns / size.width,
+      (room.height - GAP * (rows - 1)) / rows / size.height,
+    );
+  const two = besideAs === 'SIDE';
+  // One above the other where the room is that narrow.
+  const stacked = two && fit(1, 2) > 1.8 * fit(2, 1);
   const fitted =
     zoom === 'fit'
-      ? Math.min(room.width / size.width, room.height / size.height)
+      ? stacked
+        ? fit(1, 2)
+        : fit(two ? 2 : 1, 1)
       : zoom / (typeof devicePixelRatio === 'number' ? devicePixelRatio : 1);
   const shown = { width: Math.floor(size.width * fitted), height: Math.floor(size.height * fitted) };
   const still = media.kind === 'IMAGE';
@@ -58,30 +77,35 @@ export function Viewer({
     <div className="viewer" ref={frame}>
       <div className={`viewer-scroll ${zoom === 'fit' ? '' : 'viewer-zoomed'}`}>
         <div
-          className="picture"
-          style={{ width: shown.width || undefined, height: shown.height || undefined }}
-          data-presented-frame={playback?.presented ?? ''}
-          onDoubleClick={() => onZoom(zoom === 'fit' ? 1 : 'fit')}
+          className={`pictures ${besideAs ? `pictures-${besideAs.toLowerCase()}` : ''} ${stacked ? 'pictures-stacked' : ''}`}
         >
-          {still ? (
-            <img src={media.proxyUrl ?? media.posterUrl ?? media.originalUrl ?? ''} alt="The version’s picture" />
-          ) : (
-            <video
-              ref={video}
-              poster={playback?.ready ? undefined : (media.posterUrl ?? undefined)}
-              playsInline
-              preload="auto"
-              controls={player === null}
-              tabIndex={-1}
-            />
-          )}
-          {shown.width > 0 && children(aspect)}
-          {playback && !playback.ready && playback.failed === null && (
-            <span className="spinner spinner-large picture-wait" />
-          )}
-          {playback?.ready && playback.waiting && playback.speed !== 0 && (
-            <span className="spinner spinner-large picture-wait" />
-          )}
+          <div
+            className="picture"
+            style={{ width: shown.width || undefined, height: shown.height || undefined }}
+            data-presented-frame={playback?.presented ?? ''}
+            onDoubleClick={() => onZoom(zoom === 'fit' ? 1 : 'fit')}
+          >
+            {still ? (
+              <img src={media.proxyUrl ?? media.posterUrl ?? media.originalUrl ?? ''} alt="The version’s picture" />
+            ) : (
+              <video
+                ref={video}
+                poster={playback?.ready ? undefined : (media.posterUrl ?? undefined)}
+                playsInline
+                preload="auto"
+                controls={player === null}
+                tabIndex={-1}
+              />
+            )}
+            {shown.width > 0 && children(aspect)}
+            {playback && !playback.ready && playback.failed === null && (
+              <span className="spinner spinner-large picture-wait" />
+            )}
+            {playback?.ready && playback.waiting && playback.speed !== 0 && (
+              <span className="spinner spinner-large picture-wait" />
+            )}
+          </div>
+          {beside?.(shown)}
         </div>
       </div>
       {playback?.failed != null && (
