@@ -127,6 +127,7 @@ test.each([
   ['open.mxf', { codec: 'h264', gop: 12, openGop: true }],
   ['closed.mxf', { codec: 'h264', gop: 12 }],
   ['long.mxf', { codec: 'h264', rate: RATES['23.976'] }],
+  ['far.mxf', { codec: 'h264', gop: 12, openGop: true, frames: 330 }],
   ['mpeg2.mxf', { codec: 'mpeg2' }],
   ['prores.mxf', { codec: 'prores' }],
   ['prores.mov', { codec: 'prores', rate: RATES['29.97'] }],
@@ -135,8 +136,8 @@ test.each([
   'each segment has its own frames, the first and the last too: %s',
   async (name, given) => {
     const options = { rate: RATES['25'], ...given };
-    const frames = 150;
-    const source = await archived(name, { width: 256, height: 144, frames, ...options });
+    const frames = given.frames ?? 150;
+    const source = await archived(name, { width: 256, height: 144, ...options, frames });
     const segments = unwrap(planSegments(source.info));
     expect(segments.length).toBeGreaterThan(2);
     const parts: Buffer[] = [];

@@ -9,6 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { hashFile, hexOf } from '../blobs.js';
 import { bufferSource, fileSource } from '../bytes.js';
+import { countedRange, findAnchor, type Anchor } from '../extract/anchor.js';
 import { mustCount } from '../extract/plan.js';
 import { runFfmpeg, type RunLimits } from '../ffmpeg/index.js';
 import { fitInside, type Size } from '../ladder.js';
@@ -107,15 +108,14 @@ export async function makeSegment(
   const input = { path, part, demuxer: formatOf(info.container).demuxer };
   const interlaced = video.fieldOrder !== null && video.fieldOrder !== 'progressive';
   const byCount = mustCount(info);
+  const patience = 120_000 + (byCount ? 50 * first : 0);
+  let anchor: Anchor | null = null;
+  if (byCount) {
+    const found = await findAnchor(input, info, first, options);
+    if (!found.ok) return found;
+    anchor = found.value;
+  }
   const picture = [
-    ...(byCount
-      ? [
-          `trim=start_frame=${first}:end_frame=${first + count}`,
-          `settb=${den}/${num}`,
-          'setpts=N',
-          `fps=${rateText(info.rate!)}`,
-        ]
-      : [`trim=end_frame=${count}`]),
     ...(interlaced ? ['yadif=mode=send_frame'] : []),
     `scale=${size.width}:${size.height}:flags=bilinear:out_range=tv,setsar=1,format=yuv420p`,
   ];
@@ -127,39 +127,49 @@ export async function makeSegment(
   const skip = from - preroll - soundSeek;
   // The encoder's own first packet, and what came before; one more at the end, as the last kept one leans on it.
   const drop = preroll + 1;
-  const run = await runFfmpeg({
-    inputs: [
-      { ...input, options: byCount ? [] : seek(start) },
-      ...(sound ? [{ ...input, options: seek(soundAt) }] : []),
-    ],
-    output: [
-      ...['-map', `0:${video.index}`, ...(sound ? ['-map', `1:${sound.index}`] : []), '-map_metadata', '-1'],
-      // A filter, as `-frames:v` would end the sound a little early.
-      ...['-vf', picture.join(','), '-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-crf', '23'],
-      ...['-bf', '0', '-g', '1000', '-sc_threshold', '0'],
-      ...(sound
-        ? [
-            '-af',
-            `aresample=${SOUND_RATE},atrim=start_pts=${skip * PACKET}:end_pts=${(skip + preroll + to - from + 1) * PACKET},` +
-              `asetpts=PTS+(${(soundAt - start).toFixed(9)})/TB,aformat=channel_layouts=stereo`,
-            ...[
-              '-c:a',
-              'aac',
-              '-b:a',
-              '128k',
-              '-ac',
-              '2',
-              '-bsf:a',
-              `noise=drop='lt(n,${drop})+gte(n,${drop + to - from})'`,
-            ],
-          ]
-        : []),
-      ...['-avoid_negative_ts', 'disabled', '-muxdelay', '0', '-muxpreload', '0'],
-      ...['-output_ts_offset', start.toFixed(6), '-f', 'mpegts', file],
-    ],
-    timeoutMs: 120_000 + (byCount ? 50 * first : 0),
-    ...options,
-  });
+  const encode = (begin: Anchor | null) => {
+    const counted = countedRange(begin, first, count);
+    const grid = [`settb=${den}/${num}`, 'setpts=N', `fps=${rateText(info.rate!)}`];
+    const filters = [...(byCount ? [...counted.filters, ...grid] : [`trim=end_frame=${count}`]), ...picture];
+    return runFfmpeg({
+      inputs: [
+        { ...input, options: byCount ? counted.input : seek(start) },
+        ...(sound ? [{ ...input, options: seek(soundAt) }] : []),
+      ],
+      output: [
+        ...['-map', `0:${video.index}`, ...(sound ? ['-map', `1:${sound.index}`] : []), '-map_metadata', '-1'],
+        // A filter, as `-frames:v` would end the sound a little early.
+        ...['-vf', filters.join(','), '-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-crf', '23'],
+        ...['-bf', '0', '-g', '1000', '-sc_threshold', '0'],
+        ...(sound
+          ? [
+              '-af',
+              `aresample=${SOUND_RATE},atrim=start_pts=${skip * PACKET}:end_pts=${(skip + preroll + to - from + 1) * PACKET},` +
+                `asetpts=PTS+(${(soundAt - start).toFixed(9)})/TB,aformat=channel_layouts=stereo`,
+              ...[
+                '-c:a',
+                'aac',
+                '-b:a',
+                '128k',
+                '-ac',
+                '2',
+                '-bsf:a',
+                `noise=drop='lt(n,${drop})+gte(n,${drop + to - from})'`,
+              ],
+            ]
+          : []),
+        ...['-avoid_negative_ts', 'disabled', '-muxdelay', '0', '-muxpreload', '0'],
+        ...['-output_ts_offset', start.toFixed(6), '-f', 'mpegts', file],
+      ],
+      timeoutMs: patience,
+      // Nothing comes out while frames are counted from the first one.
+      stallMs: patience,
+      ...options,
+    });
+  };
+  const run = await encode(anchor);
+  if (anchor && (run.ok ? run.value.progress?.frame !== count : run.error.code === 'FFMPEG_FAILED'))
+    return encode(null);
   return run;
 }
 

@@ -16,6 +16,7 @@ import { fail, ok, type Result } from '../result.js';
 import { formatOf } from '../sniff.js';
 import { rateText } from '../timecode.js';
 import type { TimecodeRange } from '../timerange.js';
+import { countedRange, findAnchor, type Anchor } from './anchor.js';
 import {
   chooseCodec,
   colourFilter,
@@ -108,7 +109,10 @@ export async function extractRange(
   const capabilities = await ffmpegCapabilities();
   if (!capabilities.ok) return capabilities;
   const file: FileInput = { path: input, demuxer: formatOf(info.container).demuxer };
-  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? 300_000 + 2000 * resolved.value.count };
+  // Where frames are counted from the first one, nothing comes out for a while.
+  const counting = mustCount(info) ? 50 * resolved.value.first : 0;
+  const patience = options.timeoutMs ?? 300_000 + 2000 * resolved.value.count + counting;
+  const limits = { signal: options.signal, timeoutMs: patience };
   const times = await timesOf(file, info, resolved.value, limits);
   if (!times.ok) return times;
   const ends = options.codec === undefined ? await copyable(file, info, resolved.value, times.value, limits) : ok(null);
@@ -131,7 +135,7 @@ export async function extractRange(
   const part = join(dirname(path), `.${randomUUID()}.part`);
   const work = `${part}.${container}`;
   const { start, seconds } = times.value;
-  const running = { ...limits, threads: options.threads, nice: options.nice ?? 5, stallMs: 120_000 };
+  const running = { ...limits, threads: options.threads, nice: options.nice ?? 5, stallMs: 120_000 + counting };
 
   const finish = async (picture: Picture): Promise<Result<Extract>> => {
     const run = await runFfmpeg({
@@ -192,11 +196,18 @@ export async function extractRange(
         warnings.push(joined.value);
       }
     }
-    return await finish(
-      encoder
-        ? encoding(file, info, resolved.value, times.value, encoder, options.threads)
-        : copying(file, info, times.value),
-    );
+    if (!encoder) return await finish(copying(file, info, times.value));
+    const encode = (anchor: Anchor | null) =>
+      finish(encoding(file, info, resolved.value, times.value, encoder, options.threads, anchor));
+    if (mustCount(info)) {
+      const anchor = await findAnchor(file, info, resolved.value.first, limits);
+      if (!anchor.ok) return anchor;
+      if (anchor.value) {
+        const result = await encode(anchor.value);
+        if (result.ok || result.error.code !== 'EXTRACTION_FAILED') return result;
+      }
+    }
+    return await encode(null);
   } finally {
     await rm(work, { force: true });
     await rm(part, { recursive: true, force: true });
@@ -349,10 +360,11 @@ function encoding(
   times: RangeTimes,
   encoder: EncoderPlan,
   threads: number | undefined,
+  anchor: Anchor | null = null,
 ): Picture & { input: FileInput } {
   const { rate, variableRate } = info.video!;
-  const byCount = mustCount(info);
-  const lead = byCount ? times.start : Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
+  const counted = mustCount(info) ? countedRange(anchor, first, count) : null;
+  const lead = counted ? times.start - (anchor?.seek ?? 0) : Math.min(times.start, (40 * rate.den) / rate.num + 0.5);
   const seek = times.start - lead;
   // ffmpeg 7 forgets how long a picture lasts when `setpts` moves it, and the last one of the film is lost: `fps` says it again, and
   // of variable rate the packets are moved instead.
@@ -360,14 +372,17 @@ function encoding(
   const shift = variableRate ? ['-bsf:v', 'setts=pts=PTS-STARTPTS:dts=DTS-STARTPTS'] : [];
   const [from, to] = [lead - 0.4 * times.gap, lead + insideLast(times)].map(secondsText);
   const filters = [
-    ...[byCount ? `trim=start_frame=${first}:end_frame=${first + count}` : `trim=start=${from}:end=${to}`, ...regular],
+    ...[...(counted?.filters ?? [`trim=start=${from}:end=${to}`]), ...regular],
     ...[...colourFilter(info.video!), `format=${encoder.format}`],
   ];
   return {
     // Pictures stay as they lie in the file; the way to turn them goes along.
     input: {
       ...file,
-      options: ['-noautorotate', '-ss', secondsText(seek), '-t', secondsText(lead + times.seconds + 1)],
+      options: [
+        ...['-noautorotate', ...(counted?.input ?? ['-ss', secondsText(seek)])],
+        ...['-t', secondsText(lead + times.seconds + (anchor ? 3 : 1))],
+      ],
     },
     output: [
       ...['-map', `0:${info.video!.index}`, '-vf', filters.join(','), '-fps_mode', 'passthrough', ...encoder.arguments],

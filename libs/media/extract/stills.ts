@@ -8,6 +8,7 @@ import { fail, ok, type Result } from '../result.js';
 import { formatOf } from '../sniff.js';
 import { RATES, nominalRate, rateText, sameRate, type Rate } from '../timecode.js';
 import type { TimecodeRange } from '../timerange.js';
+import { countedRange, findAnchor, type Anchor } from './anchor.js';
 import {
   frameStart,
   mayBeIntra,
@@ -118,7 +119,7 @@ export async function extractStills(
   const file: FileInput = { path: input, demuxer: formatOf(info.container).demuxer };
   const byCount = mustCount(info);
   const patience = 60_000 + 1000 * count + (byCount ? 50 * first : 0);
-  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? patience };
+  const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? patience, stallMs: patience };
   let [start, gap] = [frameStart(video, first), video.rate.den / video.rate.num];
   if (video.variableRate) {
     const counted = await packetTimes(input, file, video.index, limits);
@@ -130,28 +131,44 @@ export async function extractStills(
   const plan = planStill(video, format);
   const linear = format === 'exr' && options.linear !== false && video.colour.transfer !== null;
   // Pictures that stand by themselves need no run-up; others do where groups are open.
-  const lead = byCount ? start : Math.min(start, mayBeIntra(video) ? 2 * gap : 40 * gap + 0.5);
-  const trim = byCount ? `trim=start_frame=${first}` : `trim=start=${secondsText(lead - 0.4 * gap)}`;
+  const lead = Math.min(start, mayBeIntra(video) ? 2 * gap : 40 * gap + 0.5);
+  let anchor: Anchor | null = null;
+  if (byCount) {
+    const found = await findAnchor(file, info, first, limits);
+    if (!found.ok) return found;
+    anchor = found.value;
+  }
   const path = resolve(target);
   const work = join(dirname(path), `.${randomUUID()}.part`);
   await mkdir(work, { recursive: true });
   try {
-    const run = await runFfmpeg({
-      ...limits,
-      threads: options.threads,
-      globals: ['-xerror'],
-      inputs: [{ ...file, options: byCount ? [] : ['-ss', secondsText(start - lead)] }],
-      output: [
-        ...['-map', `0:${video.index}`, '-vf', [trim, ...toRgb(video, plan, linear)].join(',')],
-        ...['-fps_mode', 'passthrough', '-frames:v', String(count), ...plan.encoder],
-        ...['-start_number', String(first), '-f', 'image2', join(work.replaceAll('%', '%%'), `%06d.${format}`)],
-      ],
-    });
+    const take = (from: Anchor | null) => {
+      const counted = countedRange(from, first, null);
+      const [seek, trim] = byCount
+        ? [counted.input, counted.filters]
+        : [['-ss', secondsText(start - lead)], [`trim=start=${secondsText(lead - 0.4 * gap)}`]];
+      return runFfmpeg({
+        ...limits,
+        threads: options.threads,
+        globals: ['-xerror'],
+        inputs: [{ ...file, options: seek }],
+        output: [
+          ...['-map', `0:${video.index}`, '-vf', [...trim, ...toRgb(video, plan, linear)].join(',')],
+          ...['-fps_mode', 'passthrough', '-frames:v', String(count), ...plan.encoder],
+          ...['-start_number', String(first), '-f', 'image2', join(work.replaceAll('%', '%%'), `%06d.${format}`)],
+        ],
+      });
+    };
+    let run = await take(anchor);
+    let made = (await readdir(work)).sort();
+    if (anchor && (!run.ok ? run.error.code === 'FFMPEG_FAILED' : made.length !== count)) {
+      run = await take(null);
+      made = (await readdir(work)).sort();
+    }
     if (!run.ok) {
       if (run.error.code !== 'FFMPEG_FAILED') return run;
       return fail('EXTRACTION_FAILED', 'The pictures could not be taken out.', run.error.reason ?? run.error.message);
     }
-    const made = (await readdir(work)).sort();
     if (made.length !== count) {
       return fail(
         'EXTRACTION_FAILED',
