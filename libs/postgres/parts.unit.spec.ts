@@ -53,6 +53,13 @@ describe('server settings', () => {
     [4, '512MB'],
     [64, '1024MB'],
   ])('buffers on %d GB are %s', (gb, buffers) => expect(serverSettings(gb * GB).shared_buffers).toBe(buffers));
+  it.each([
+    [1, '0'],
+    [4, '0'],
+    [8, undefined],
+  ])('with %d cores an index is made by %s more workers', (cores, workers) =>
+    expect(serverSettings(GB, {}, cores)['max_parallel_maintenance_workers']).toBe(workers),
+  );
   it('take overrides', () => expect(serverSettings(GB, { work_mem: '1MB' }).work_mem).toBe('1MB'));
   it.each(['fsync', 'synchronous_commit', 'full_page_writes'])('keep %s on', (name) => {
     expect(serverSettings(GB)[name]).toBe('on');

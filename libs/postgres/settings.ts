@@ -1,7 +1,9 @@
-import { release } from 'node:os';
+import { availableParallelism, release } from 'node:os';
 import { PostgresError } from './errors.js';
 
 const MB = 1024 * 1024;
+/** Read models get their indexes side by side: with so few cores, several workers for one index only cost more. */
+const FEW_CORES = 4;
 
 /** Settings that make an acknowledged commit survive a power cut. They can't be changed by anyone, tests included. */
 export const DURABILITY: Readonly<Record<string, string>> = {
@@ -11,10 +13,15 @@ export const DURABILITY: Readonly<Record<string, string>> = {
 };
 
 /**
- * Server settings for a machine with `memoryBytes` of memory that Postgres shares with Node and ffmpeg: an eighth of it as
- * buffers, between 64 MB and 1 GB. `overrides` win, except over durability (`POSTGRES_UNSAFE_SETTING`).
+ * Server settings for a machine with `memoryBytes` of memory and so many cores that Postgres shares with Node and ffmpeg: an
+ * eighth of the memory as buffers, between 64 MB and 1 GB. `overrides` win, except over durability
+ * (`POSTGRES_UNSAFE_SETTING`).
  */
-export function serverSettings(memoryBytes: number, overrides: Record<string, string> = {}): Record<string, string> {
+export function serverSettings(
+  memoryBytes: number,
+  overrides: Record<string, string> = {},
+  cores = availableParallelism(),
+): Record<string, string> {
   for (const [name, value] of Object.entries(DURABILITY)) {
     const wanted = overrides[name];
     if (wanted !== undefined && wanted !== value) {
@@ -31,6 +38,7 @@ export function serverSettings(memoryBytes: number, overrides: Record<string, st
     effective_cache_size: `${Math.max(128, Math.round(memoryBytes / 2 / MB))}MB`,
     work_mem: '8MB',
     maintenance_work_mem: `${Math.max(64, Math.round(buffers / 4))}MB`,
+    ...(cores <= FEW_CORES ? { max_parallel_maintenance_workers: '0' } : {}),
     max_wal_size: '2GB',
     min_wal_size: '128MB',
     checkpoint_timeout: '10min',

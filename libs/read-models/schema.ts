@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { type Pool, type PoolClient, withTransaction } from '#libs/postgres/index.js';
@@ -94,8 +93,6 @@ const FILLING = ' filling without keys';
  * rows for each of these. The server looks closer by itself as the tables grow.
  */
 const FIRST_STATISTICS = 20;
-/** Read models get their indexes side by side. With so few cores, several workers for one index only cost more. */
-const FEW_CORES = 4;
 
 /** What is made before the rows are there, and what waits for them. */
 function split(model: ReadModel, ddl: readonly string[]): { first: string[]; later: string[] } {
@@ -161,8 +158,7 @@ export async function completeReadModel(pool: Pool, model: ReadModel): Promise<v
   const ddl = await ddlOf(pool, model);
   const made = await withTransaction(pool, async (client) => {
     await client.query(
-      `SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL maintenance_work_mem = '128MB';
-       ${availableParallelism() <= FEW_CORES ? 'SET LOCAL max_parallel_maintenance_workers = 0' : ''}`,
+      `SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL maintenance_work_mem = '128MB'`,
     );
     await client.query(lock(model));
     if ((await look(client, model, ddl)) !== 'filling') return false;

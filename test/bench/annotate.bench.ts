@@ -27,7 +27,7 @@ interface Setting {
 export default async function annotate(context: BenchContext): Promise<void> {
   const { quick, seconds, signal, note, report } = context;
   const many = quick ? 3 : CLIENTS;
-  const stack = await startStack({ env: context.env });
+  const stack = await startStack({ asInstalled: true, env: context.env });
   const stop = () => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();

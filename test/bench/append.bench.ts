@@ -38,7 +38,7 @@ async function openEmmett(pool: Pool): Promise<Emmett | undefined> {
  * emmett-postgresql: on the same Postgres, in turns, each with one connection a client.
  */
 export default async function append({ quick, seconds, signal, report, note }: BenchContext): Promise<void> {
-  const stack = await startStack({ services: ['eventstore'] });
+  const stack = await startStack({ asInstalled: true, services: ['eventstore'] });
   const client = KurrentDBClient.connectionString(stack.urls.eventStore);
   const bareUrl = stack.stack.postgres!.url('bench_bare');
   await ensureDatabase(bareUrl);

@@ -24,7 +24,7 @@ const FLAT_OUT = 1_000_000;
  * rebuild that goes as fast as it can, and with one as it goes by default.
  */
 export default async function considerate({ quick, seconds, signal, env, note, report }: BenchContext): Promise<void> {
-  const stack = await startStack({ env });
+  const stack = await startStack({ asInstalled: true, env });
   const stop = (): void => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();

@@ -14,7 +14,7 @@ const BATCH = 50;
 /** The event store over its protocol, by a stock client in this process: with TLS and credentials, as in the product. */
 export default async function eventstore(context: BenchContext): Promise<void> {
   const { quick, seconds, signal, wants, report, note, env } = context;
-  const stack = await startStack({ services: ['eventstore'], env });
+  const stack = await startStack({ asInstalled: true, services: ['eventstore'], env });
   const client = KurrentDBClient.connectionString(stack.urls.eventStore);
   try {
     const data = {

@@ -15,7 +15,7 @@ const SUBSCRIPTION = `subscription ($stackId: ID!) {
 
 /** From sending a mutation to the message that a subscriber of the stack gets of it, through log and projection. */
 export default async function live({ quick, seconds, signal, env, report }: BenchContext): Promise<void> {
-  const stack = await startStack({ env });
+  const stack = await startStack({ asInstalled: true, env });
   const stop = () => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();

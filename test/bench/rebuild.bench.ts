@@ -33,7 +33,7 @@ async function measure({ quick, signal, note, report, artefact }: BenchContext, 
     mkdirSync(kept, { recursive: true });
     chmodSync(kept, 0o711);
   }
-  const stack = await startStack({ services: ['eventstore'], ...(kept ? { home: kept } : {}) });
+  const stack = await startStack({ asInstalled: true, services: ['eventstore'], ...(kept ? { home: kept } : {}) });
   const stop = (): void => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   try {

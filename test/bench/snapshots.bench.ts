@@ -17,7 +17,7 @@ const plain = (_: string, text: string): Promise<string> => Promise.resolve(text
 
 /** What a cold start of a long stream costs the process that decides: all its events from the real store, or a snapshot. */
 export default async function snapshots({ quick, signal, report, note }: BenchContext): Promise<void> {
-  const stack = await startStack({ services: ['eventstore'] });
+  const stack = await startStack({ asInstalled: true, services: ['eventstore'] });
   const url = stack.stack.postgres!.url('bench_snapshots');
   await ensureDatabase(url);
   const pool = createPool(url, { max: 1 });

@@ -25,7 +25,7 @@ const PEOPLE = 25;
 /** Many sockets on few stacks: how long a mutation takes to all that follow, and how many messages go out at most. */
 export default async function subscribers(context: BenchContext): Promise<void> {
   const { quick, seconds, signal, note, report } = context;
-  const stack = await startStack({ env: context.env });
+  const stack = await startStack({ asInstalled: true, env: context.env });
   const stop = () => void stack.stack.abort();
   signal.addEventListener('abort', stop, { once: true });
   const load = await startLoad();

@@ -10,6 +10,8 @@ import { testServer } from './database.js';
 export type { ServiceName } from '#apps/studio/stack.js';
 
 export interface TestStackOptions {
+  /** Postgres takes as much memory as on an installation, not as little as tests make do with. */
+  readonly asInstalled?: boolean;
   /** A home to start on again; default: a new temporary one that `stop()` removes. */
   home?: string;
   /** Settings on top of the tests' own (ephemeral ports, log level, …). */
@@ -78,7 +80,7 @@ export async function startStack(options: TestStackOptions = {}): Promise<TestSt
       dist: DIST,
       eventStorePort: 0,
       restart: options.supervise ?? false,
-      postgresSettings: { shared_buffers: '64MB' },
+      postgresSettings: options.asInstalled ? {} : { shared_buffers: '64MB' },
       ...(options.services ? { services: options.services } : {}),
       onEvent: ({ kind, text }) => {
         if (kind !== 'step') events.push(`${kind}: ${text}`);
