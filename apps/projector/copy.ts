@@ -53,8 +53,13 @@ export class CopyRows {
   #count = 0;
 
   readonly #kinds: Int8Array;
+  /** The last id of each column, and where its bytes are in the chunk: neighbours are mostly about the same things. */
+  readonly #ids: (string | undefined)[];
+  readonly #idsAt: Int32Array;
 
   constructor(private readonly columns: readonly CopyColumn[]) {
+    this.#ids = columns.map(() => undefined);
+    this.#idsAt = new Int32Array(columns.length);
     this.#kinds = Int8Array.from(columns, ({ type }) => (KIND as Readonly<Record<string, number>>)[type] ?? -1);
   }
 
@@ -66,6 +71,7 @@ export class CopyRows {
       this.#chunks.push(
         (chunk = { bytes: Buffer.allocUnsafeSlow(CHUNK), used: FRAME, starts: [], removed: undefined }),
       );
+      this.#ids.fill(undefined);
     }
     const writer = this.#writer;
     writer.begin(chunk.bytes, chunk.used);
@@ -74,12 +80,18 @@ export class CopyRows {
       const { property, type } = this.columns[i]!;
       const value = row[property];
       if (value === null || value === undefined) writer.int32(-1);
-      else writer.value(this.#kinds[i]!, type, value);
+      else if (this.#kinds[i] !== KIND.uuid) writer.value(this.#kinds[i]!, type, value);
+      else if (value !== this.#ids[i] || !writer.repeat(chunk.bytes, this.#idsAt[i]!, ID_BYTES)) {
+        writer.value(KIND.uuid, type, value);
+        this.#ids[i] = value as string;
+        this.#idsAt[i] = writer.at - ID_BYTES;
+      }
     }
     if (writer.bytes !== chunk.bytes) {
       // It did not fit: what was written of it has moved to a chunk of its own, which begins with it.
       this.#before.push(this.#count);
       this.#chunks.push((chunk = { bytes: writer.bytes, used: FRAME, starts: [], removed: undefined }));
+      this.#ids.fill(undefined);
     }
     chunk.starts.push(chunk.used);
     chunk.used = writer.at;
@@ -127,6 +139,8 @@ for (let i = 0; i < 16; i++)
 /** Where the bytes of an id begin in its text. */
 const PAIRS = Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
 const DASH = 0x2d;
+/** Its length comes before it. */
+const ID_BYTES = 20;
 const UUID_OID = 2950;
 /** Postgres counts from the year 2000. */
 const EPOCH_MS = 946_684_800_000;
@@ -201,6 +215,15 @@ class Writer {
       default:
         throw unwritable(type, value);
     }
+  }
+
+  /** Writes bytes again; false when it can't, as there is no room in their buffer or the row has left it. */
+  repeat(of: Buffer, from: number, count: number): boolean {
+    const { bytes, at } = this;
+    if (bytes !== of || at + count > bytes.length) return false;
+    for (let i = 0; i < count; i++) bytes[at + i] = bytes[from + i]!;
+    this.at = at + count;
+    return true;
   }
 
   int16(value: number): void {

@@ -42,6 +42,15 @@ export const categoryOf = (stream: string): string => {
   return dash < 0 ? stream : stream.slice(0, dash);
 };
 
+const categories = new WeakMap<readonly RecordedEvent[], readonly string[]>();
+
+/** Category of each event of a batch, which several projections look at. */
+export function categoriesOf(events: readonly RecordedEvent[]): readonly string[] {
+  let known = categories.get(events);
+  if (!known) categories.set(events, (known = events.map(({ stream }) => categoryOf(stream))));
+  return known;
+}
+
 /** Applies events to a projection's bulk, in order. Whoever began the batch ends it, after the last of them. */
 export async function applyEvents(handlers: BatchHandlers, events: readonly RecordedEvent[]): Promise<void> {
   for (const event of events) {

@@ -14,7 +14,7 @@ import {
 import { Bulk, type Queryable } from './bulk.js';
 import { CheckpointAheadOfLog, CheckpointMoved, EventFailed, isDropped, isTransient, Superseded } from './errors.js';
 import { parkedOf, parkStatement, type PutAside, readPutAside } from './parking.js';
-import { applyEvents, type BatchHandlers, categoryOf, type Projection } from './projection.js';
+import { applyEvents, type BatchHandlers, categoriesOf, type Projection } from './projection.js';
 import { type Claim, type Share, Session } from './session.js';
 
 export interface ProjectorLogger {
@@ -339,10 +339,11 @@ export class Worker {
 
   #concerning({ events }: EventBatch, after: bigint): RecordedEvent[] {
     const { skipped } = this.#putAside;
+    const categories = categoriesOf(events);
     return events.filter(
-      (event) =>
+      (event, n) =>
         event.position > after &&
-        this.#categories.has(categoryOf(event.stream)) &&
+        this.#categories.has(categories[n]!) &&
         this.owns(event.stream) &&
         !(skipped.size > 0 && skipped.has(event.id)),
     );
