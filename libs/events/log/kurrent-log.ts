@@ -19,6 +19,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
 import { AppendCall } from './append-call.js';
+import { isNativelyUnavailable, readInBulk } from './bulk-read.js';
 import type { EncodedEvent } from './append-wire.js';
 import { decodeEvent, encodeEvent, encodeMetadata, unreadableEvent } from './codec.js';
 import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
@@ -266,27 +267,29 @@ class KurrentLog implements EventLog {
     let position = after;
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
-    // Straight from the client's reader: each generator in between would cost more than decoding an event.
-    const read = this.#readFrom(after, { categories, types });
+    const from = after === null ? START : { commit: after, prepare: after };
+    const read = readInBulk(this.#client, from, this.#filter({ categories, types }));
     const silence = new Silence(this.#timeoutMs * 6, signal);
     const reading = async (): Promise<void> => {
-      for await (const resolved of read) {
+      for await (const batch of read) {
         if (silence.over) return;
         silence.heard();
-        const at = positionOf(resolved);
-        // Reads of $all start at the position they are given; ours are exclusive.
-        if (after !== null && (at ?? 0n) <= after) continue;
-        const decoded = this.#decode(resolved, unreadable);
-        const event = decoded instanceof Promise ? await decoded : decoded;
-        if (!event) continue;
-        events.push(event);
-        position = event.position;
-        if (events.length < maxBatch) continue;
-        await silence.except(inFlight);
-        if (silence.over) return;
-        inFlight = deliver({ events, position, live: false });
-        inFlight.catch(() => undefined);
-        events = [];
+        for (const resolved of batch) {
+          const at = positionOf(resolved);
+          // Reads of $all start at the position they are given; ours are exclusive.
+          if (after !== null && (at ?? 0n) <= after) continue;
+          const decoded = this.#decode(resolved, unreadable);
+          const event = decoded instanceof Promise ? await decoded : decoded;
+          if (!event) continue;
+          events.push(event);
+          position = event.position;
+          if (events.length < maxBatch) continue;
+          await silence.except(inFlight);
+          if (silence.over) return;
+          inFlight = deliver({ events, position, live: false });
+          inFlight.catch(() => undefined);
+          events = [];
+        }
       }
     };
     try {
@@ -541,6 +544,6 @@ function positionOf(resolved: ResolvedEvent): bigint | undefined {
 
 /** The server could not be reached, or says nothing: not an answer that it gave. */
 function isUnavailable(error: unknown): boolean {
-  if (error instanceof UnavailableError || error instanceof LogUnavailable) return true;
+  if (error instanceof UnavailableError || error instanceof LogUnavailable || isNativelyUnavailable(error)) return true;
   return (error as { code?: unknown }).code === 14;
 }
