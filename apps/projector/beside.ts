@@ -231,8 +231,9 @@ export class Beside {
         });
         if (epochs === undefined) return false;
         copy.retire();
-        for (const worker of led)
-          worker.moveTo({ ...worker.claim()!, epoch: epochs.get(worker.partition)!, position: to.position });
+        led.forEach((worker, n) =>
+          worker.moveTo({ ...claims[n]!, epoch: epochs.get(worker.partition)!, position: to.position }),
+        );
         return true;
       }),
     );

@@ -252,13 +252,13 @@ class Writer {
 
   #uuid(text: string): void {
     if (typeof text !== 'string' || text.length !== 36) throw unwritable('uuid', text);
-    // Other characters in these places than the dash leave bits behind.
-    let wrong =
+    // Below zero when anything is wrong: other characters in these places than the dash leave bits behind.
+    let wrong = -(
       (text.charCodeAt(8) ^ DASH) |
       (text.charCodeAt(13) ^ DASH) |
       (text.charCodeAt(18) ^ DASH) |
-      (text.charCodeAt(23) ^ DASH);
-    wrong = -wrong;
+      (text.charCodeAt(23) ^ DASH)
+    );
     this.int32(16);
     const { bytes, at } = this;
     for (let i = 0; i < 16; i++) {

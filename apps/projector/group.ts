@@ -30,23 +30,23 @@ export class Group {
   }
 
   async #together(workers: readonly Worker[], batch: EventBatch): Promise<boolean> {
-    const shares: Contribution[] = [];
+    const parts: Contribution[] = [];
     for (const worker of workers) {
-      const share = worker.contribute(batch);
-      if (!share) return false;
-      shares.push(share);
+      const part = worker.contribute(batch);
+      if (!part) return false;
+      parts.push(part);
     }
     try {
       const session = (this.#session ??= await this.#open());
-      const empty = shares.every((share) => share.empty);
+      const empty = parts.every((part) => part.empty);
       await session.transaction(
-        shares.map(({ claim }) => claim),
+        parts.map(({ claim }) => claim),
         batch.position,
         { durable: !empty, notify: `*:${batch.position}` },
         empty
           ? undefined
           : async () => {
-              const written = await Promise.allSettled(shares.map((share) => share.write(session)));
+              const written = await Promise.allSettled(parts.map((part) => part.write(session)));
               for (const result of written) if (result.status === 'rejected') throw result.reason;
             },
       );
@@ -56,10 +56,10 @@ export class Group {
         this.#session = undefined;
         this.#restUntil = performance.now() + REST_MS;
       }
-      for (const share of shares) await share.confirm();
+      for (const part of parts) await part.confirm();
       return false;
     }
-    for (const share of shares) share.done();
+    for (const part of parts) part.done();
     return true;
   }
 

@@ -145,10 +145,9 @@ export class ReadStore {
     return () => this.#onProgress.delete(callback);
   }
 
-  /** Called with what a process says to all of them, itself included. Returns the way to stop. */
-  onRollCall(callback: (payload: string) => void): () => void {
+  /** Called with what a process says to all of them, itself included, until the store is closed. */
+  onRollCall(callback: (payload: string) => void): void {
     this.#onRollCall.add(callback);
-    return () => this.#onRollCall.delete(callback);
   }
 
   async callAll(payload: string): Promise<void> {

@@ -21,18 +21,13 @@ const heard = (answer: Answer): SubscriberState[] =>
  * carry a thousand of them.
  */
 export class RollCall {
-  readonly #stop: () => void;
-
   constructor(
     private readonly store: ReadStore,
     private readonly own: () => readonly SubscriberState[],
+    /** Told when an answer could not be given; whoever asked goes on without. */
     private readonly onError: (error: unknown) => void,
   ) {
-    this.#stop = store.onRollCall((payload) => this.#answer(payload));
-  }
-
-  close(): void {
-    this.#stop();
+    store.onRollCall((payload) => this.#answer(payload));
   }
 
   /** Of all processes that answer, longest first. Alone, nobody is asked. */

@@ -244,7 +244,7 @@ async function readAll(log: EventLog, request: ReadRequest, outlet: Outlet): Pro
     }
     const page = await log.reader.allFiltered(direction, cursor, end, PAGE_EVENTS, filter);
     const next = isEnd(page.last) ? undefined : page.last;
-    if (page.count <= limit) return { frames: page.frames, count: page.count, next };
+    if (page.count <= limit) return { frames: page.frames(), count: page.count, next };
     const frames = page.events.flatMap((event) => event.frame ?? []).slice(0, limit);
     return { frames: Buffer.concat(frames), count: frames.length, next };
   });

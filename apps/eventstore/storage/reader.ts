@@ -24,8 +24,8 @@ export type Page = {
 export type FilteredPage = {
   /** Every event considered, in order; only those that match have a frame. */
   events: { position: number; frame: Buffer | undefined }[];
-  /** Frames of those that match, in order. */
-  frames: Buffer;
+  /** Frames of those that match, in order, in one piece. */
+  frames: () => Buffer;
   /** How many they are. */
   count: number;
   last: number | undefined;
@@ -34,6 +34,16 @@ export type FilteredPage = {
 type ConsideredPage = Omit<FilteredPage, 'events'> & {
   events: (FilteredPage['events'][number] & { subject: string })[];
 };
+
+function filteredPage<E extends FilteredPage['events'][number]>(events: E[]): FilteredPage & { events: E[] } {
+  const matching = events.flatMap(({ frame }) => frame ?? []);
+  return {
+    events,
+    frames: () => Buffer.concat(matching),
+    count: matching.length,
+    last: events.at(-1)?.position,
+  };
+}
 
 type Queryable = Pick<pg.Pool, 'query'>;
 
@@ -252,12 +262,12 @@ export class LogReader {
         ? await this.gluedRows(considered, order, values)
         : await this.singleRows(`es_all_${direction}_${column}_${how}`, considered, order, values);
     if (!inMemory) return found;
-    const events = found.events.map(({ position, subject, frame }) => ({
-      position,
-      frame: matches(filter, { stream: subject, type: subject }) ? frame : undefined,
-    }));
-    const frames = events.flatMap(({ frame }) => frame ?? []);
-    return { events, frames: Buffer.concat(frames), count: frames.length, last: found.last };
+    return filteredPage(
+      found.events.map(({ position, subject, frame }) => ({
+        position,
+        frame: matches(filter, { stream: subject, type: subject }) ? frame : undefined,
+      })),
+    );
   }
 
   private async singleRows(
@@ -272,13 +282,13 @@ export class LogReader {
       values: [...values],
       types: RAW,
     });
-    const events = result.rows.map(({ key, subject, frame }) => ({
-      position: Number(key),
-      subject,
-      frame: frame === null ? undefined : bytea(frame),
-    }));
-    const frames = events.flatMap(({ frame }) => frame ?? []);
-    return { events, frames: Buffer.concat(frames), count: frames.length, last: events.at(-1)?.position };
+    return filteredPage(
+      result.rows.map(({ key, subject, frame }) => ({
+        position: Number(key),
+        subject,
+        frame: frame === null ? undefined : bytea(frame),
+      })),
+    );
   }
 
   /** One row for all of them, by COPY. */
@@ -293,19 +303,16 @@ export class LogReader {
              string_agg(frame, ''::bytea ORDER BY key ${order})
         FROM (${considered}) considered`;
     const [keys, subjects, lengths, frames = Buffer.alloc(0)] = await copyRow(this.pool, withValues(text, values));
-    if (keys === undefined || subjects === undefined || lengths === undefined)
-      return { events: [], frames: EMPTY_PAGE.frames, count: 0, last: undefined };
+    if (keys === undefined || subjects === undefined || lengths === undefined) return filteredPage([]);
     const names = elementsOf(subjects);
     const sizes = elementsOf(lengths);
     let at = 0;
-    let count = 0;
     const events = elementsOf(keys).map((key, index) => {
       const length = sizes[index]!.readInt32BE();
-      if (length >= 0) count++;
       const frame = length < 0 ? undefined : frames.subarray(at, (at += length));
       return { position: Number(key.readBigInt64BE()), subject: names[index]!.toString('utf8'), frame };
     });
-    return { events, frames, count, last: events.at(-1)?.position };
+    return { ...filteredPage(events), frames: () => frames };
   }
 
   /** Frames of single events by `eventKey`; what isn't there is missing. */

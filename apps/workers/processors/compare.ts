@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { COMPARE_ATTEMPTS, comparisonTopic, type CompareJob } from '#libs/application/index.js';
 import { comparisonDecider, type ComparisonCommand } from '#libs/domain/index.js';
-import type { CommandExecutor } from '#libs/events/log/index.js';
-import type { JobContext, Jobs } from '#libs/jobs/index.js';
+import type { JobContext } from '#libs/jobs/index.js';
 import {
   comparedRanges,
   compareMedia,
@@ -14,24 +13,13 @@ import {
   worstPairs,
   type BlobHash,
   type BlobRef,
-  type BlobStore,
   type Comparison,
   type MediaError,
   type Medium,
   type Result,
 } from '#libs/media/index.js';
-import type { Logger } from '#libs/runtime/index.js';
 import { metaOf } from './meta.js';
-
-export interface CompareTools {
-  readonly executor: CommandExecutor;
-  readonly blobs: BlobStore;
-  readonly jobs: Jobs;
-  readonly logger: Logger;
-  /** Scratch space on the same disk as the blobs. */
-  readonly workDir: string;
-  readonly threads: number;
-}
+import type { MediaTools } from './tools.js';
 
 /** Failures of the machine, not of the media: worth another try. */
 const TRANSIENT: readonly MediaError['code'][] = ['FFMPEG_MISSING', 'DISK_FULL', 'MEDIA_STALLED'];
@@ -47,7 +35,7 @@ type Completed = Extract<ComparisonCommand, { type: 'CompleteComparison' }>['dat
  * Compares two originals and puts the result in the log. May run twice: files are content-addressed, the result's command
  * id follows from the job's event, and the first success stands.
  */
-export async function compare(context: JobContext<CompareJob>, tools: CompareTools): Promise<void> {
+export async function compare(context: JobContext<CompareJob>, tools: MediaTools): Promise<void> {
   const { data, signal, attempt } = context;
   const { comparisonId, organisationId } = data;
   const { executor, blobs, jobs, logger } = tools;

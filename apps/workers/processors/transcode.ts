@@ -2,32 +2,23 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { progressTopic, type TranscodeJob } from '#libs/application/index.js';
 import { versionMediaDecider } from '#libs/domain/index.js';
-import type { CommandExecutor } from '#libs/events/log/index.js';
-import type { JobContext, Jobs } from '#libs/jobs/index.js';
+import type { JobContext } from '#libs/jobs/index.js';
 import {
   parseCube,
   probe,
   storeReviewSet,
   transcodeReview,
   type BlobHash,
-  type BlobStore,
   type Cube,
   type EditorialSpec,
   type MediaError,
   type MediaInfo,
   type Result,
 } from '#libs/media/index.js';
-import type { Logger } from '#libs/runtime/index.js';
 import { metaOf } from './meta.js';
+import type { MediaTools } from './tools.js';
 
-export interface TranscodeTools {
-  readonly executor: CommandExecutor;
-  readonly blobs: BlobStore;
-  readonly jobs: Jobs;
-  readonly logger: Logger;
-  /** Scratch space on the same disk as the blobs. */
-  readonly workDir: string;
-  readonly threads: number;
+export interface TranscodeTools extends MediaTools {
   readonly ladder: LadderSettings;
 }
 

@@ -1,4 +1,11 @@
-import type { Filter, JSONRecordedEvent, KurrentDBClient, ResolvedEvent } from '@kurrent/kurrentdb-client';
+import type {
+  Filter,
+  JSONRecordedEvent,
+  KurrentDBClient,
+  Position,
+  ResolvedEvent,
+  START,
+} from '@kurrent/kurrentdb-client';
 
 interface NativeRecord {
   readonly id: string;
@@ -24,8 +31,8 @@ interface Inside {
   resolveBridgeCredentials(perCall?: undefined): Promise<unknown>;
 }
 
-/** As the client shows a read from: a position, or the start. */
-type From = Parameters<KurrentDBClient['readAll']>[0] extends { fromPosition?: infer P } | undefined ? P : never;
+/** A place in `$all`, as the client has it. */
+export type Place = Position | typeof START;
 
 /**
  * Events of `$all` by the handful, as the client's native reader has them. Its own `readAll` hands them over one by one, with
@@ -35,7 +42,7 @@ type From = Parameters<KurrentDBClient['readAll']>[0] extends { fromPosition?: i
  */
 export async function* readInBulk(
   client: KurrentDBClient,
-  fromPosition: From,
+  fromPosition: Place,
   filter: Filter,
 ): AsyncGenerator<readonly ResolvedEvent[]> {
   const inside = client as unknown as Inside;

@@ -19,7 +19,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { categories as allCategories, type RecordedEvent } from '../catalogue/index.js';
 import { AppendCall } from './append-call.js';
-import { isNativelyUnavailable, readInBulk } from './bulk-read.js';
+import { isNativelyUnavailable, type Place, readInBulk } from './bulk-read.js';
 import type { EncodedEvent } from './append-wire.js';
 import { decodeEvent, encodeEvent, encodeMetadata, unreadableEvent } from './codec.js';
 import { AppendTooLarge, InvalidEvent, LogUnavailable } from './errors.js';
@@ -158,7 +158,7 @@ class KurrentLog implements EventLog {
     after = null,
     categories,
   }: { after?: bigint | null; categories?: readonly string[] } = {}): AsyncIterable<RecordedEvent> {
-    const read = this.#readFrom(after, { categories });
+    const read = this.#client.readAll({ fromPosition: placeOf(after), filter: this.#filter({ categories }) });
     // The server may search long for the first event that matches.
     for await (const resolved of unlessSilent(read, this.#timeoutMs * 6)) {
       // Reads of $all start at the position they are given; ours are exclusive.
@@ -167,13 +167,6 @@ class KurrentLog implements EventLog {
       const event = decoded instanceof Promise ? await decoded : decoded;
       if (event) yield event;
     }
-  }
-
-  #readFrom(after: bigint | null, selection: Selection) {
-    return this.#client.readAll({
-      fromPosition: after === null ? START : { commit: after, prepare: after },
-      filter: this.#filter(selection),
-    });
   }
 
   async head(): Promise<bigint> {
@@ -267,8 +260,7 @@ class KurrentLog implements EventLog {
     let position = after;
     // One batch is handled while the next is read: reading and writing overlap, memory stays bounded.
     let inFlight: Promise<void> = Promise.resolve();
-    const from = after === null ? START : { commit: after, prepare: after };
-    const read = readInBulk(this.#client, from, this.#filter({ categories, types }));
+    const read = readInBulk(this.#client, placeOf(after), this.#filter({ categories, types }));
     const silence = new Silence(this.#timeoutMs * 6, signal);
     const reading = async (): Promise<void> => {
       for await (const batch of read) {
@@ -311,7 +303,7 @@ class KurrentLog implements EventLog {
   ): Promise<void> {
     // Checkpoints and "caught up" come past the event buffer; pushed into it as marks, they keep their place in line.
     const subscription: AllStreamSubscription = this.#client.subscribeToAll({
-      fromPosition: after === null ? START : { commit: after, prepare: after },
+      fromPosition: placeOf(after),
       filter: this.#filter({ categories, types }, (position) => {
         subscription.push({ mark: position.commit } satisfies Mark);
       }),
@@ -429,6 +421,9 @@ class KurrentLog implements EventLog {
     }
   }
 }
+
+/** Where a reader of $all begins that has seen everything up to a position. */
+const placeOf = (after: bigint | null): Place => (after === null ? START : { commit: after, prepare: after });
 
 /** Which events: of streams of some categories (default: all of them), or of some types. */
 type Selection = Pick<SubscribeOptions, 'categories' | 'types'>;
