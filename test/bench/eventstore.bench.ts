@@ -1,15 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import {
-  jsonEvent,
   KurrentDBClient,
   PARK,
   persistentSubscriptionToAllSettingsFromDefaults,
   START,
 } from '@kurrent/kurrentdb-client';
-import { startStack } from '../support/stack.js';
+import { startStack, type TestStack } from '../support/stack.js';
 import { type BenchContext, cpuSeconds, difference } from './kit.js';
+import { type Order, sampleEvent, startWriterProcess, write, type Written } from './writers.js';
 
 const BATCH = 50;
+
+/** Processor seconds of each part as microseconds for one of `count`. */
+const costOf = (spent: Record<string, number>, count: number): string =>
+  Object.entries(spent)
+    .map(([name, seconds]) => `${name} ${Math.round((seconds * 1e6) / count)} µs`)
+    .join(', ');
 
 /** The event store over its protocol, by a stock client in this process: with TLS and credentials, as in the product. */
 export default async function eventstore(context: BenchContext): Promise<void> {
@@ -17,64 +23,51 @@ export default async function eventstore(context: BenchContext): Promise<void> {
   const stack = await startStack({ asInstalled: true, services: ['eventstore'], env });
   const client = KurrentDBClient.connectionString(stack.urls.eventStore);
   try {
-    const data = {
-      text: 'The horizon tilts here. Can we level it?',
-      points: Array.from({ length: 12 }, (_, i) => i / 7),
-    };
-    const metadata = { $correlationId: randomUUID(), actor: { role: 'CLIENT' }, at: new Date().toISOString() };
-    const event = () => jsonEvent({ id: randomUUID(), type: 'Noted', data, metadata });
-
     /** What the server and this process spent on one of `count`; on a shared machine that says more than the clock. */
     const costs = async (measure: () => Promise<number>): Promise<{ count: number; cost: string }> => {
       const [before, own] = [cpuSeconds(stack), process.cpuUsage()];
       const count = await measure();
       const used = difference(cpuSeconds(stack), before);
       const { user, system } = process.cpuUsage(own);
-      const micros = (all: number) => `${Math.round((all * 1e6) / count)} µs`;
-      const parts = Object.entries({ ...used, client: (user + system) / 1e6 });
-      return { count, cost: parts.map(([name, spent]) => `${name} ${micros(spent)}`).join(', ') };
+      return { count, cost: costOf({ ...used, client: (user + system) / 1e6 }, count) };
     };
 
-    const appends = async (writers: number, batch: number, forSeconds: number): Promise<number> => {
-      let written = 0;
-      const until = performance.now() + forSeconds * 1_000;
-      await Promise.all(
-        Array.from({ length: writers }, async () => {
-          const stream = `bench-${randomUUID()}`;
-          while (performance.now() < until && !signal.aborted) {
-            await client.appendToStream(stream, Array.from({ length: batch }, event));
-            written += batch;
-          }
-        }),
-      );
-      signal.throwIfAborted();
-      return written;
-    };
-
-    const measureAppends = async (figure: string, writers: number, batch: number, atLeast: number) => {
+    const measureAppends = async (figure: string, order: Order, atLeast?: number) => {
       if (!wants(figure)) return;
-      await appends(writers, batch, 0.2);
+      await write(client, { ...order, seconds: 0.2 });
+      signal.throwIfAborted();
       const start = performance.now();
-      const { count, cost } = await costs(() => appends(writers, batch, seconds));
-      const unit = batch === 1 ? 'appends/s' : 'events/s';
+      const { count, cost } = await costs(() => write(client, order));
+      const unit = order.batch === 1 ? 'appends/s' : 'events/s';
       report({ figure, value: (count * 1_000) / (performance.now() - start), unit, atLeast });
       note(`each: ${cost}`);
     };
-    await measureAppends('appends, 1 writer', 1, 1, 400);
-    await measureAppends('appends, 50 writers', 50, 1, 3_500);
-    await measureAppends('appends, 200 writers', 200, 1, 5_000);
-    await measureAppends(`appends in batches of ${BATCH}, 10 writers`, 10, BATCH, 20_000);
+    await measureAppends('appends, 1 writer', { writers: 1, batch: 1, seconds }, 400);
+    await measureAppends('appends, 50 writers', { writers: 50, batch: 1, seconds }, 3_500);
+    await measureAppends('appends, 200 writers', { writers: 200, batch: 1, seconds }, 5_000);
+    await measureAppends(`appends in batches of ${BATCH}, 10 writers, 1 process`, {
+      writers: 10,
+      batch: BATCH,
+      seconds,
+    });
+    if (wants(`appends in batches of ${BATCH}, 10 writers`)) await batchesOfTwo(context, stack);
 
     const enough = quick ? 2_000 : 100_000;
-    await fill(client, event, enough);
+    await fill(client, enough);
     if (wants('reading $all')) {
+      const readUpTo = async (maxCount: number): Promise<number> => {
+        let read = 0;
+        for await (const { event } of client.readAll({ fromPosition: START, maxCount })) if (event) read++;
+        return read;
+      };
+      await readUpTo(enough / 10);
       const start = performance.now();
       const { count, cost } = await costs(async () => {
         let read = 0;
-        for await (const { event: found } of client.readAll({ fromPosition: START, maxCount: enough }))
-          if (found) read++;
+        while (performance.now() - start < seconds * 1_000 && !signal.aborted) read += await readUpTo(enough);
         return read;
       });
+      signal.throwIfAborted();
       report({
         figure: 'reading $all',
         value: (count * 1_000) / (performance.now() - start),
@@ -104,9 +97,9 @@ export default async function eventstore(context: BenchContext): Promise<void> {
       // Nobody reads it: what doesn't fit the connection's windows stays in the database.
       const slow = client.subscribeToAll({ fromPosition: 'end' });
       slow.pause();
-      await client.appendToStream(`lag-${randomUUID()}`, event());
+      await client.appendToStream(`lag-${randomUUID()}`, sampleEvent());
       note(`writing ${lag} events behind a subscriber that doesn't read`);
-      await fill(client, event, lag);
+      await fill(client, lag);
       const stats = (await (await fetch(`${stack.urls.eventStoreHttp}/stats`)).json()) as { memoryBytes: number };
       report({
         figure: 'memory behind a slow subscriber',
@@ -122,14 +115,43 @@ export default async function eventstore(context: BenchContext): Promise<void> {
   }
 }
 
+/** By two processes: one stock client by itself fills a core before the server has enough to do. */
+async function batchesOfTwo({ seconds, signal, report, note }: BenchContext, stack: TestStack): Promise<void> {
+  const processes = await Promise.all([1, 2].map(() => startWriterProcess(stack.urls.eventStore)));
+  try {
+    const each = { writers: 5, batch: BATCH };
+    const written = async (forSeconds: number): Promise<Written[]> => {
+      const all = await Promise.all(processes.map((one) => one.write({ ...each, seconds: forSeconds })));
+      signal.throwIfAborted();
+      return all;
+    };
+    await written(0.2);
+    const before = cpuSeconds(stack);
+    const start = performance.now();
+    const parts = await written(seconds);
+    const passed = (performance.now() - start) / 1_000;
+    const events = parts.reduce((sum, part) => sum + part.events, 0);
+    const clients = parts.reduce((sum, part) => sum + part.cpu, 0);
+    report({
+      figure: `appends in batches of ${BATCH}, 10 writers, 2 processes`,
+      value: events / passed,
+      unit: 'events/s',
+      atLeast: 20_000,
+    });
+    note(`each: ${costOf({ ...difference(cpuSeconds(stack), before), clients }, events)}`);
+  } finally {
+    await Promise.all(processes.map((one) => one.stop()));
+  }
+}
+
 /** Writes so many events as fast as it goes. */
-async function fill(client: KurrentDBClient, event: () => ReturnType<typeof jsonEvent>, count: number): Promise<void> {
+async function fill(client: KurrentDBClient, count: number): Promise<void> {
   const perWriter = Math.ceil(count / 10);
   await Promise.all(
     Array.from({ length: 10 }, async () => {
       const stream = `fill-${randomUUID()}`;
       for (let left = perWriter; left > 0; left -= 250)
-        await client.appendToStream(stream, Array.from({ length: Math.min(left, 250) }, event));
+        await client.appendToStream(stream, Array.from({ length: Math.min(left, 250) }, sampleEvent));
     }),
   );
 }

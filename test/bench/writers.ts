@@ -1,0 +1,89 @@
+/**
+ * Writers of the event store with a stock client, in a process of their own: one client's work fills a core, so that two
+ * of them show what the server bears. The parent sends {@link Order}s over IPC and gets a {@link Written} for each.
+ */
+import { fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { jsonEvent, KurrentDBClient } from '@kurrent/kurrentdb-client';
+import { ROOT } from '../support/build.js';
+
+export interface Order {
+  readonly writers: number;
+  /** Events of one append. */
+  readonly batch: number;
+  readonly seconds: number;
+}
+
+export interface Written {
+  readonly events: number;
+  /** Of the process, user and system, seconds. */
+  readonly cpu: number;
+}
+
+export interface WriterProcess {
+  write(order: Order): Promise<Written>;
+  stop(): Promise<void>;
+}
+
+const data = {
+  text: 'The horizon tilts here. Can we level it?',
+  points: Array.from({ length: 12 }, (_, i) => i / 7),
+};
+const metadata = { $correlationId: randomUUID(), actor: { role: 'CLIENT' }, at: new Date().toISOString() };
+
+/** An event as the product writes them, of about 400 bytes. */
+export const sampleEvent = () => jsonEvent({ id: randomUUID(), type: 'Noted', data, metadata });
+
+/** Appends one after the other by each writer, to a stream of its own, until the time is over; how many events that were. */
+export async function write(client: KurrentDBClient, { writers, batch, seconds }: Order): Promise<number> {
+  let written = 0;
+  const until = performance.now() + seconds * 1_000;
+  await Promise.all(
+    Array.from({ length: writers }, async () => {
+      const stream = `bench-${randomUUID()}`;
+      while (performance.now() < until) {
+        await client.appendToStream(stream, Array.from({ length: batch }, sampleEvent));
+        written += batch;
+      }
+    }),
+  );
+  return written;
+}
+
+export async function startWriterProcess(url: string): Promise<WriterProcess> {
+  const child = fork(fileURLToPath(import.meta.url), ['--write', url], {
+    execArgv: ['--no-warnings', '--import', join(ROOT, 'scripts', 'typescript.mjs')],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const ended = once(child, 'exit').then(() => Promise.reject(new Error('the writing process ended')));
+  ended.catch(() => undefined);
+  await Promise.race([once(child, 'message'), ended]);
+  return {
+    write: async (order) => {
+      child.send(order);
+      const [written] = (await Promise.race([once(child, 'message'), ended])) as [Written];
+      return written;
+    },
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.disconnect();
+      await once(child, 'exit');
+    },
+  };
+}
+
+if (process.argv[2] === '--write') {
+  const client = KurrentDBClient.connectionString(process.argv[3]!);
+  process.on('message', (order: Order) => {
+    const before = process.cpuUsage();
+    void write(client, order).then((events) => {
+      const { user, system } = process.cpuUsage(before);
+      process.send!({ events, cpu: (user + system) / 1e6 } satisfies Written);
+    });
+  });
+  process.once('disconnect', () => void client.dispose());
+  process.send!('ready');
+}
