@@ -306,9 +306,15 @@ function initialise(
   return password;
 }
 
+/**
+ * Memory of a large statement stays with its backend for the next one, up to this many bytes. glibc would give it back after
+ * each: a fifth of what bulk writing costs Postgres were page faults. Other C libraries don't look at it.
+ */
+const KEPT_MEMORY = { MALLOC_TRIM_THRESHOLD_: String(8 << 20), MALLOC_MMAP_THRESHOLD_: String(4 << 20) };
+
 /** A clean environment: nothing of LANG, LC_*, PG* or LD_* may reach Postgres. */
 function asAccount(account: Account | undefined): { cwd: string; env: NodeJS.ProcessEnv; uid?: number; gid?: number } {
-  const env = { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+  const env = { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', ...KEPT_MEMORY };
   return { cwd: '/', env, ...(account ? { uid: account.uid, gid: account.gid } : {}) };
 }
 

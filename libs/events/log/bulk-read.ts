@@ -6,6 +6,7 @@ import type {
   ResolvedEvent,
   START,
 } from '@kurrent/kurrentdb-client';
+import { readAhead } from './read-ahead.js';
 
 interface NativeRecord {
   readonly id: string;
@@ -30,6 +31,12 @@ interface Inside {
   };
   resolveBridgeCredentials(perCall?: undefined): Promise<unknown>;
 }
+
+/**
+ * Batches of the native reader, 64 events each. The connection's window holds a few milliseconds of reading only; on a busy
+ * machine the server is often away for longer.
+ */
+const AHEAD = 16;
 
 /** A place in `$all`, as the client has it. */
 export type Place = Position | typeof START;
@@ -56,7 +63,7 @@ export async function* readInBulk(
     requiresLeader: false,
     resolvesLink: false,
   });
-  for await (const batch of batches) yield batch.map(resolved);
+  for await (const batch of readAhead(batches, AHEAD)) yield batch.map(resolved);
 }
 
 /** A failure of the native reader because the server can't be reached. */
