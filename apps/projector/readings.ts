@@ -69,6 +69,14 @@ export class Readings {
   }
 }
 
+const together = (workers: readonly Worker[], batch: EventBatch, atEnd: boolean): Promise<unknown> =>
+  Promise.all(workers.map((worker) => worker.apply(batch, atEnd)));
+
+/** At the end of the log indexes are made, each with a processor of its own: one after the other leaves some for others. */
+async function inTurn(workers: readonly Worker[], batch: EventBatch): Promise<void> {
+  for (const worker of workers) await worker.apply(batch, true);
+}
+
 /** One subscription for several, at one pace. */
 class SharedReading {
   readonly #members: Set<Member>;
@@ -106,12 +114,18 @@ class SharedReading {
   async #apply(batch: EventBatch): Promise<void> {
     const atEnd = batch.live || batch.events.length < BATCH;
     const begun = performance.now();
-    this.#applying = Promise.all([...this.#members].map(({ worker }) => worker.apply(batch, atEnd)));
+    const workers = [...this.#members].map(({ worker }) => worker);
+    const considerate = this.#pace.throttle === null && this.#busy();
+    this.#applying = considerate && atEnd ? inTurn(workers, batch) : together(workers, batch, atEnd);
     await this.#applying;
     if (batch.live) return;
     this.#paced += batch.events.length;
     if (this.#pace.throttle !== null) await this.#limit(this.#pace.throttle);
-    else if (this.#busy()) await this.#nap(Math.min(REST * (performance.now() - begun), REST_MAX_MS));
+    else if (considerate) {
+      // Most of the work is the database's.
+      await Promise.all(workers.map((worker) => worker.written()));
+      await this.#nap(Math.min(REST * (performance.now() - begun), REST_MAX_MS));
+    }
   }
 
   async #limit(throttle: number): Promise<void> {

@@ -235,6 +235,11 @@ export class Worker {
     });
   }
 
+  /** Resolves when what is on its way is in the rows, or has failed. */
+  async written(): Promise<void> {
+    await this.#writing?.catch(() => undefined);
+  }
+
   /** Ends the projection's leading for good. */
   fail(error: Error): void {
     this.#end?.({ failure: error });

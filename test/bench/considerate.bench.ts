@@ -64,7 +64,9 @@ export default async function considerate({ quick, seconds, signal, env, note, r
           for (let open = true; open && !over; await sleep(100))
             open = (await listRebuilds(pool)).some(({ endedAt }) => endedAt === null);
           const newest = (await listRebuilds(pool)).slice(0, READ_MODELS.length);
-          rates.push(Math.max(...newest.map(({ eventsPerSecond }) => eventsPerSecond ?? 0)));
+          // One that was ended before it wrote anything has none.
+          const rate = Math.max(...newest.map(({ eventsPerSecond }) => eventsPerSecond ?? 0));
+          if (rate > 0) rates.push(rate);
         }
         for (const model of READ_MODELS) await cancelRebuild(pool, model.name);
         while ((await listRebuilds(pool)).some(({ endedAt }) => endedAt === null)) await sleep(100);
