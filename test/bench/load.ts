@@ -2,15 +2,11 @@
  * The clients of a bench, in a process of their own: they share an event loop with nothing that is measured. The parent
  * sends one {@link Order} after the other over IPC and gets a {@link Delivery} for each.
  */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
-import { ROOT } from '../support/build.js';
+import { startSideProcess } from './side-process.js';
 
 /** The work of one client: what it draws on, one after the other. */
 export interface LoadClient {
@@ -63,29 +59,16 @@ export interface LoadGenerator {
 
 /** Starts the process. */
 export async function startLoad(): Promise<LoadGenerator> {
-  const child = fork(fileURLToPath(import.meta.url), ['--generate'], {
-    execArgv: ['--no-warnings', '--import', join(ROOT, 'scripts', 'typescript.mjs')],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  await once(child, 'message');
+  const side = await startSideProcess(import.meta.url, ['--generate']);
   return {
     run: async (order) => {
-      child.send(order);
-      const [delivery] = (await Promise.race([once(child, 'message'), died(child)])) as [Delivery];
+      side.send(order);
+      const delivery = (await side.told()) as Delivery;
       if (delivery.errors.length > 0) throw new Error(`the load met errors: ${delivery.errors.join('; ')}`);
       return delivery;
     },
-    stop: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.disconnect();
-      await once(child, 'exit');
-    },
+    stop: side.stop,
   };
-}
-
-async function died(child: ChildProcess): Promise<never> {
-  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
-  throw new Error(`the load generator ended (${code ?? signal})`);
 }
 
 let drawn = 0;

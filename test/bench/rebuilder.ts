@@ -2,16 +2,12 @@
  * A process that reads and rebuilds, so that its memory is nobody else's: does what the parent asks over IPC, one thing after
  * the other, with the environment of a service.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { KurrentDBClient, START } from '@kurrent/kurrentdb-client';
 import { rebuildAll } from '#apps/projector/index.js';
 import { openEventLog } from '#libs/events/log/index.js';
 import { loadConfig } from '#libs/runtime/index.js';
 import { openSecrets } from '#libs/secrets/index.js';
-import { ROOT } from '../support/build.js';
+import { startSideProcess } from './side-process.js';
 
 export type Task = 'read' | 'rebuild';
 
@@ -30,35 +26,22 @@ export interface Rebuilder {
   stop(): Promise<void>;
 }
 
-type Message = { progress: number } | { done: Done } | { failed: string } | 'ready';
+type Message = { progress: number } | { done: Done } | { failed: string };
 
 export async function startRebuilder(env: NodeJS.ProcessEnv): Promise<Rebuilder> {
-  const child = fork(fileURLToPath(import.meta.url), ['--work'], {
-    env: { PATH: process.env.PATH, ...env },
-    execArgv: ['--no-warnings', '--import', join(ROOT, 'scripts', 'typescript.mjs')],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  await Promise.race([once(child, 'message'), once(child, 'exit').then(() => Promise.reject(new Error('it ended')))]);
+  const side = await startSideProcess(import.meta.url, ['--work'], env);
   return {
-    pid: child.pid!,
-    run: (task, onProgress) =>
-      new Promise<Done>((resolve, reject) => {
-        const onExit = (): void => reject(new Error('the rebuilding process ended'));
-        const onMessage = (message: Message): void => {
-          if (message === 'ready') return;
-          if ('progress' in message) return onProgress?.(message.progress);
-          child.off('message', onMessage).off('exit', onExit);
-          if ('done' in message) resolve(message.done);
-          else reject(new Error(message.failed));
-        };
-        child.on('message', onMessage).on('exit', onExit);
-        child.send(task);
-      }),
-    stop: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.disconnect();
-      await once(child, 'exit');
+    pid: side.pid,
+    run: async (task, onProgress) => {
+      side.send(task);
+      for (;;) {
+        const message = (await side.told()) as Message;
+        if ('done' in message) return message.done;
+        if ('failed' in message) throw new Error(message.failed);
+        onProgress?.(message.progress);
+      }
     },
+    stop: side.stop,
   };
 }
 

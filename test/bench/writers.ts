@@ -2,13 +2,9 @@
  * Writers of the event store with a stock client, in a process of their own: one client's work fills a core, so that two
  * of them show what the server bears. The parent sends {@link Order}s over IPC and gets a {@link Written} for each.
  */
-import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { jsonEvent, KurrentDBClient } from '@kurrent/kurrentdb-client';
-import { ROOT } from '../support/build.js';
+import { startSideProcess } from './side-process.js';
 
 export interface Order {
   readonly writers: number;
@@ -54,24 +50,13 @@ export async function write(client: KurrentDBClient, { writers, batch, seconds }
 }
 
 export async function startWriterProcess(url: string): Promise<WriterProcess> {
-  const child = fork(fileURLToPath(import.meta.url), ['--write', url], {
-    execArgv: ['--no-warnings', '--import', join(ROOT, 'scripts', 'typescript.mjs')],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  const ended = once(child, 'exit').then(() => Promise.reject(new Error('the writing process ended')));
-  ended.catch(() => undefined);
-  await Promise.race([once(child, 'message'), ended]);
+  const side = await startSideProcess(import.meta.url, ['--write', url]);
   return {
     write: async (order) => {
-      child.send(order);
-      const [written] = (await Promise.race([once(child, 'message'), ended])) as [Written];
-      return written;
+      side.send(order);
+      return (await side.told()) as Written;
     },
-    stop: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.disconnect();
-      await once(child, 'exit');
-    },
+    stop: side.stop,
   };
 }
 
