@@ -22,5 +22,3 @@ export type TranscodeJob = z.infer<typeof transcodeJob>;
 
 /** Topic under which the progress of a version's transcode is published. */
 export const progressTopic = (versionId: string): string => `transcode.${versionId}`;
-export const versionOfTopic = (topic: string): string | undefined =>
-  topic.startsWith('transcode.') ? topic.slice('transcode.'.length) : undefined;

@@ -218,7 +218,7 @@ async function measurePairs(
   };
   const seconds = Math.max(a.info.durationSeconds ?? 0, b.info.durationSeconds ?? 0);
   const run = await runFfmpeg({
-    inputs: [inputOf(a), inputOf(b)],
+    inputs: [mediumInput(a), mediumInput(b)],
     output: [
       ...['-filter_complex', graph.join(';'), '-map', '[out]'],
       ...['-fps_mode', 'passthrough', '-f', 'null', '-'],
@@ -234,7 +234,7 @@ async function measurePairs(
   return ok(pairs);
 }
 
-function inputOf({ path, info }: Medium, options: readonly string[] = []) {
+export function mediumInput({ path, info }: Medium, options: readonly string[] = []) {
   return { path, demuxer: formatOf(info.container).demuxer, options };
 }
 
@@ -317,7 +317,7 @@ async function heatMap(
     "[a][b]blend=all_mode=difference,format=gray,lutyuv=y='min(255,4*val)',format=gbrp,pseudocolor=preset=inferno[out]",
   ];
   return runFfmpeg({
-    inputs: [inputOf(a, from.seek), inputOf(b, to.seek)],
+    inputs: [mediumInput(a, from.seek), mediumInput(b, to.seek)],
     output: [
       ...['-filter_complex', graph.join(';'), '-map', '[out]', '-frames:v', '1', '-map_metadata', '-1'],
       ...['-c:v', 'png', '-f', 'image2', '-update', '1', file],

@@ -3,3 +3,4 @@ export * from './signatures.js';
 export * from './align.js';
 export * from './compare.js';
 export * from './ranges.js';
+export * from './renditions.js';
