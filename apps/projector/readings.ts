@@ -69,12 +69,8 @@ export class Readings {
   }
 }
 
-const together = (workers: readonly Worker[], batch: EventBatch, atEnd: boolean): Promise<unknown> =>
-  Promise.all(workers.map((worker) => worker.apply(batch, atEnd)));
-
-/** At the end of the log indexes are made, each with a processor of its own: one after the other leaves some for others. */
-async function inTurn(workers: readonly Worker[], batch: EventBatch): Promise<void> {
-  for (const worker of workers) await worker.apply(batch, true);
+async function inTurn(workers: readonly Worker[], work: (worker: Worker) => Promise<void>): Promise<void> {
+  for (const worker of workers) await work(worker);
 }
 
 /** One subscription for several, at one pace. */
@@ -116,7 +112,9 @@ class SharedReading {
     const begun = performance.now();
     const workers = [...this.#members].map(({ worker }) => worker);
     const considerate = this.#pace.throttle === null && this.#busy();
-    this.#applying = considerate && atEnd ? inTurn(workers, batch) : together(workers, batch, atEnd);
+    const apply = (worker: Worker) => worker.apply(batch, atEnd);
+    // At the end of the log indexes are made, each with a processor of its own: one after the other leaves some for others.
+    this.#applying = considerate && atEnd ? inTurn(workers, apply) : Promise.all(workers.map(apply));
     await this.#applying;
     if (batch.live) return;
     this.#paced += batch.events.length;

@@ -10,6 +10,7 @@ import { type BenchContext, cpuSeconds, difference } from './kit.js';
 import { type Order, sampleEvent, startWriterProcess, write, type Written } from './writers.js';
 
 const BATCH = 50;
+const OF_TWO = `appends in batches of ${BATCH}, 10 writers, 2 processes`;
 
 /** Processor seconds of each part as microseconds for one of `count`. */
 const costOf = (spent: Record<string, number>, count: number): string =>
@@ -34,10 +35,9 @@ export default async function eventstore(context: BenchContext): Promise<void> {
 
     const measureAppends = async (figure: string, order: Order, atLeast?: number) => {
       if (!wants(figure)) return;
-      await write(client, { ...order, seconds: 0.2 });
-      signal.throwIfAborted();
+      await write(client, { ...order, seconds: 0.2 }, signal);
       const start = performance.now();
-      const { count, cost } = await costs(() => write(client, order));
+      const { count, cost } = await costs(() => write(client, order, signal));
       const unit = order.batch === 1 ? 'appends/s' : 'events/s';
       report({ figure, value: (count * 1_000) / (performance.now() - start), unit, atLeast });
       note(`each: ${cost}`);
@@ -50,7 +50,7 @@ export default async function eventstore(context: BenchContext): Promise<void> {
       batch: BATCH,
       seconds,
     });
-    if (wants(`appends in batches of ${BATCH}, 10 writers`)) await batchesOfTwo(context, stack);
+    if (wants(OF_TWO)) await batchesOfTwo(context, stack);
 
     const enough = quick ? 2_000 : 100_000;
     await fill(client, enough);
@@ -133,7 +133,7 @@ async function batchesOfTwo({ seconds, signal, report, note }: BenchContext, sta
     const events = parts.reduce((sum, part) => sum + part.events, 0);
     const clients = parts.reduce((sum, part) => sum + part.cpu, 0);
     report({
-      figure: `appends in batches of ${BATCH}, 10 writers, 2 processes`,
+      figure: OF_TWO,
       value: events / passed,
       unit: 'events/s',
       atLeast: 20_000,

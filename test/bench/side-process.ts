@@ -17,6 +17,7 @@ export interface SideProcess {
 /**
  * Runs the module with these arguments; resolves when it has told that it is ready, whatever it tells first.
  *
+ * @param module its URL
  * @param env instead of this process' own
  */
 export async function startSideProcess(

@@ -17,8 +17,8 @@ const SOURCES: readonly [name: string, options: ClipOptions][] = [
 ];
 
 /**
- * The ladder of a 1080p clip of 20 s, verified, against the same ffmpeg call typed by hand, which verifies nothing, and against one call for
- * each purpose, which decodes each time.
+ * The ladder of a 1080p clip of 20 s, verified, against the same ffmpeg call typed by hand, which verifies nothing, and against
+ * one call for each purpose, which decodes each time.
  */
 export default async function transcode({ quick, signal, note, report, wants }: BenchContext): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'picturelock-bench-'));
@@ -73,12 +73,11 @@ export default async function transcode({ quick, signal, note, report, wants }: 
       };
       // In pairs, in turned order: the machine's mood changes within a minute, and two that follow each other share it.
       const pairs: { bare: number; ours: number }[] = [];
-      for (let round = 0; round < (quick ? 1 : 3); round++) {
-        if (round % 2 === 0) pairs.push({ bare: await time('bare'), ours: await time('ours') });
-        else {
-          const ours = await time('ours');
-          pairs.push({ ours, bare: await time('bare') });
-        }
+      for (let round = 0; round < (quick ? 1 : 5); round++) {
+        const pair = { bare: 0, ours: 0 };
+        const order = ['bare', 'ours'] as const;
+        for (const who of round % 2 === 0 ? order : order.toReversed()) pair[who] = await time(who);
+        pairs.push(pair);
       }
       const separate = await time('separate');
       const middle = (of: (pair: (typeof pairs)[number]) => number) => percentile(pairs.map(of), 50);

@@ -33,19 +33,27 @@ const metadata = { $correlationId: randomUUID(), actor: { role: 'CLIENT' }, at: 
 /** An event as the product writes them, of about 400 bytes. */
 export const sampleEvent = () => jsonEvent({ id: randomUUID(), type: 'Noted', data, metadata });
 
-/** Appends one after the other by each writer, to a stream of its own, until the time is over; how many events that were. */
-export async function write(client: KurrentDBClient, { writers, batch, seconds }: Order): Promise<number> {
+/**
+ * Appends one after the other by each writer, to a stream of its own, until the time is over; how many events that were.
+ * Rejects when it was aborted.
+ */
+export async function write(
+  client: KurrentDBClient,
+  { writers, batch, seconds }: Order,
+  signal?: AbortSignal,
+): Promise<number> {
   let written = 0;
   const until = performance.now() + seconds * 1_000;
   await Promise.all(
     Array.from({ length: writers }, async () => {
       const stream = `bench-${randomUUID()}`;
-      while (performance.now() < until) {
+      while (performance.now() < until && !signal?.aborted) {
         await client.appendToStream(stream, Array.from({ length: batch }, sampleEvent));
         written += batch;
       }
     }),
   );
+  signal?.throwIfAborted();
   return written;
 }
 

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mustCount } from '../extract/plan.js';
 import { lineSink, runFfmpeg, type RunLimits } from '../ffmpeg/index.js';
-import { fitInside } from '../ladder.js';
+import { fitInside, type Size } from '../ladder.js';
 import type { MediaInfo } from '../probe/index.js';
 import { fail, ok, type Result } from '../result.js';
 import { formatOf } from '../sniff.js';
@@ -183,6 +183,10 @@ export function selectOf(frames: readonly number[]): string {
   return terms.join('+') || '0';
 }
 
+/** The frames that `select` lets through, numbered from 0 and brought to one size, to be measured against as many others. */
+export const framesToMeasure = (select: string, { width, height }: Size, format: string): string =>
+  `select='${select}',settb=1/1000,setpts=N,scale=${width}:${height}:flags=bicubic,setsar=1,format=${format}`;
+
 /** SSIM and PSNR of every pair, by one pass over both media. The second is scaled to the first's size. */
 async function measurePairs(
   a: Medium,
@@ -196,9 +200,7 @@ async function measurePairs(
   const [va, vb] = [a.info.video!, b.info.video!];
   const deep = (va.bitDepth ?? 8) > 8 && (vb.bitDepth ?? 8) > 8;
   const size = { width: va.displayWidth - (va.displayWidth % 2), height: va.displayHeight - (va.displayHeight % 2) };
-  const chain = (frames: number[]) =>
-    `select='${selectOf(frames)}',settb=1/1000,setpts=N,scale=${size.width}:${size.height}:flags=bicubic,setsar=1,` +
-    `format=${deep ? 'yuv420p10le' : 'yuv420p'}`;
+  const chain = (frames: number[]) => framesToMeasure(selectOf(frames), size, deep ? 'yuv420p10le' : 'yuv420p');
   const graph = [
     `[0:${va.index}]${chain(rising.map((pair) => pair.a))}[a]`,
     `[1:${vb.index}]${chain(rising.map((pair) => pair.b))},split=2[b1][b2]`,
@@ -234,6 +236,7 @@ async function measurePairs(
   return ok(pairs);
 }
 
+/** As the runner takes it. */
 export function mediumInput({ path, info }: Medium, options: readonly string[] = []) {
   return { path, demuxer: formatOf(info.container).demuxer, options };
 }

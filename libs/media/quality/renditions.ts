@@ -2,7 +2,7 @@
 import { lineSink, runFfmpeg, type RunLimits } from '../ffmpeg/index.js';
 import { fitInside } from '../ladder.js';
 import { fail, ok, type Result } from '../result.js';
-import { mediumInput, type Medium } from './compare.js';
+import { framesToMeasure, mediumInput, type Medium } from './compare.js';
 
 /** A copy with the frames of its source, as a transcode lists it. */
 export interface RenditionFile {
@@ -43,7 +43,7 @@ export async function measureRenditions<F extends RenditionFile>(
 
   const size = fitInside({ width: video!.displayWidth, height: video!.displayHeight }, LARGEST);
   const every = Math.max(1, Math.ceil((info.durationFrames ?? 0) / samples));
-  const chain = `select='not(mod(n,${every}))',settb=1/1000,setpts=N,scale=${size.width}:${size.height}:flags=bicubic,setsar=1,format=yuv420p`;
+  const chain = framesToMeasure(`not(mod(n,${every}))`, size, 'yuv420p');
   const graph = [
     `[0:${video!.index}]${chain},split=${copies.length}${copies.map((_, n) => `[s${n}]`).join('')}`,
     ...copies.flatMap((_, n) => [
